@@ -1,0 +1,21 @@
+"All metadata lives in settings.ini; this file only hands it to setuptools."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+cp = ConfigParser(delimiters=['='])
+cp.read(here/'settings.ini', encoding='utf-8')
+cfg = cp['DEFAULT']
+
+setup(
+    name=cfg['name'], version=cfg['version'], description=cfg['description'], author=cfg['author'],
+    license=cfg['license'], keywords=cfg['keywords'].split(),
+    long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    python_requires='>=' + cfg['min_python'],
+    install_requires=cfg['requirements'].split(), extras_require={'dev': cfg['dev_requirements'].split()},
+    packages=find_packages(include=[cfg['name'], cfg['name'] + '.*']),
+    package_data={cfg['name']: ['data/*', 'data/*/*']}, include_package_data=True, zip_safe=False,
+    entry_points={'console_scripts': cfg['console_scripts'].split(),
+                  'nbdev': [f"{cfg['name']}={cfg['name']}._modidx:d"]},
+)
