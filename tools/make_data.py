@@ -84,8 +84,9 @@ def strip_markup(text):
             except ValueError: pass
     plain = html.unescape(code.strip_code(normalize=True, collapse=True))
     lines = (re.sub(r'\s+', ' ', l).strip() for l in plain.split('\n'))
-    keep = [l for l in lines if l and not re.match(r'^(thumb|right|left|center|frame|upright|alt=|Category:|\||\*|!)', l)]
-    return '\n'.join(keep)
+    keep = [l for l in lines if l and not re.match(r'^(thumb|right|left|center|frame|upright|alt=|Category:|\||\*|!)', l)
+            and not re.search(r'\{\{|\}\}|\[\[|\]\]|\{\|', l)]
+    return re.sub(r"'{2,}", '', '\n'.join(keep))
 
 
 def wiki(wheel, out):
