@@ -48,14 +48,15 @@ def apply_nested(
     if isinstance(b, (list, tuple)): return type(b)(apply_nested(f, v) for v in b)
     return b
 
-# %% ../nbs/00_core.ipynb #8848ba56
+# %% ../nbs/00_core.ipynb #0978fca2
 def to_device(
     b, # tensors in any nesting
     device=None, # a device or its name; default `default_device()`
 ):
     "The nested batch `b` with its tensors on `device`; tensors that are there already are not copied."
     device = default_device() if device is None else device
-    return apply_nested(lambda t: t.to(device, non_blocking=True), b)
+    wait = torch.device(device).type == 'cpu'  # a copy to the CPU that does not wait may be read before it has arrived
+    return apply_nested(lambda t: t.to(device, non_blocking=not wait), b)
 
 def to_cpu(b):
     "The nested batch `b` detached and on the CPU; fp16 and bf16 become float32."

@@ -1,0 +1,62 @@
+# The commands of the course. `make help` lists them.
+PYTHON ?= python3
+VENV   := $(if $(NEWEST),.venv-newest,.venv)
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY     := $(BIN)/python
+PIN    := $(if $(NEWEST),--upgrade,-c constraints.txt)
+STAMP  := $(VENV)/installed
+README := $(PY) -m nbconvert --log-level ERROR --to markdown --no-input --output-dir . --output README nbs/index.ipynb
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MPLBACKEND := Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lab export clean-nbs refresh constraints bench clean
+
+help:  ## List the targets
+	@echo "make run    train a small network on real images (sets everything up the first time)"
+	@echo "make test   export, run every lesson, and test the package"
+	@grep -hE '^(lab|export|refresh|bench|constraints|clean):.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
+	@echo "NEWEST=1    with any of them: the newest versions in .venv-newest, without constraints.txt"
+
+# A tested set of versions (constraints.txt) is installed once, and again only if the list of requirements changes.
+$(STAMP): settings.ini setup.py pyproject.toml $(if $(NEWEST),,constraints.txt)
+	@echo "Setting up $(VENV); the first time this takes a few minutes."
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; v < (3, 10) and sys.exit('Python 3.10 or newer is needed, this is %d.%d: make PYTHON=python3.12' % v)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet $(PIN) -e '.[dev]'
+	@echo installed > $(STAMP)
+
+run: $(STAMP)  ## Train a small network on real images
+	@$(PY) -m mylib.train $(ARGS)
+
+lab: $(STAMP)  ## Open the lessons in JupyterLab
+	$(PY) -m jupyterlab nbs
+
+export: $(STAMP)  ## Write the package from the notebooks
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+	$(README)
+
+check: $(STAMP)
+	@$(PY) tools/unchanged.py -- $(BIN)/nbdev-export
+	@$(PY) tools/unchanged.py -- $(BIN)/nbdev-clean
+	@$(PY) tools/unchanged.py -- $(README)
+
+test: check  ## Export, run every lesson, and test the package
+	$(BIN)/ruff check .
+	$(BIN)/nbdev-test --n_workers 2 --timing
+	$(PY) -m pytest
+
+refresh: $(STAMP)  ## Run every lesson in Jupyter, long cells included, and store the outputs
+	$(PY) -m nbconvert --to notebook --execute --inplace nbs/[0-9]*.ipynb
+	$(MAKE) export
+
+bench: $(STAMP)  ## Measure our speed beside plain PyTorch
+	@for f in benchmarks/[a-z]*.py; do $(PY) $$f || exit 1; done
+
+constraints: test  ## Record the versions of this green run in constraints.txt
+	$(PY) tools/constraints.py
+
+clean:  ## Remove what the other targets made, environments included
+	rm -rf .venv .venv-newest build dist *.egg-info _proc runs .pytest_cache .ruff_cache .hypothesis nbs/.hypothesis
