@@ -28,7 +28,7 @@ $(STAMP): settings.ini setup.py pyproject.toml $(if $(NEWEST),,constraints.txt)
 	@echo installed > $(STAMP)
 
 run: $(STAMP)  ## Train a small network on real images
-	@$(PY) -m mylib.train $(ARGS)
+	@$(BIN)/mylib-train $(ARGS)
 
 lab: $(STAMP)  ## Open the lessons in JupyterLab
 	$(PY) -m jupyterlab nbs

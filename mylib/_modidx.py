@@ -285,6 +285,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mylib.train.RiseAndFallCB.__init__': ('train.html#riseandfallcb.__init__', 'mylib/train.py'),
                              'mylib.train.RiseAndFallCB.before_batch': ('train.html#riseandfallcb.before_batch', 'mylib/train.py'),
                              'mylib.train.RiseAndFallCB.before_fit': ('train.html#riseandfallcb.before_fit', 'mylib/train.py'),
+                             'mylib.train._keep_freed_memory': ('train.html#_keep_freed_memory', 'mylib/train.py'),
                              'mylib.train._parser': ('train.html#_parser', 'mylib/train.py'),
                              'mylib.train.main': ('train.html#main', 'mylib/train.py'),
                              'mylib.train.save_report': ('train.html#save_report', 'mylib/train.py'),

@@ -205,7 +205,7 @@ def fetch(
         elif not folder.exists(): _unpack(download(urls, data_home()/file, md5, progress), folder)
     return folder
 
-# %% ../nbs/00a_datasets.ipynb #9dc02f96
+# %% ../nbs/00a_datasets.ipynb #540311e2
 FASHION_VOCAB = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
 _FASHION_SHA = dict(zip(_IDX, (
     'c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888',
@@ -231,7 +231,7 @@ def fashion_mnist(
     "Fashion-MNIST as `(train, valid)`, two `LabelledImages`: 10,000 + 2,000 (sample) or 50,000 + 10,000 (full) (arXiv:1708.07747)."
     if full not in (True, False, 'auto'): raise ValueError(f"full must be True, False or 'auto', not {full!r}")
     if full is False and (download or test): raise ValueError('full=False is the embedded sample: it has no download and no test split')
-    if full is True or download or test or _idx_folder('fashion_mnist'):
+    if full is True or download or test or (full == 'auto' and _idx_folder('fashion_mnist')):
         return _idx_sets('fashion_mnist', download, test, 10_000, FASHION_VOCAB, FASHION_STATS, _FASHION_SHA)
     read = lambda s, k, ndim: read_idx(_embedded(f'fashion_mnist/{s}-{k}-ubyte.gz'), ndim)
     return tuple(LabelledImages(read(s, 'images-idx3', 3), read(s, 'labels-idx1', 1), FASHION_VOCAB) for s in ('train', 'valid'))

@@ -186,3 +186,10 @@ def test_init_weights():
             assert abs(o.weight.std()/expected - 1) < 0.05 and o.weight.requires_grad
             assert o.bias is None or not o.bias.any()
         for o, old in zip(others, before, strict=True): assert all(torch.equal(v, old[k]) for k, v in o.state_dict().items())
+
+
+def test_init_weights_draws_kaiming_normal():
+    layer, expected = nn.Conv2d(3, 4, 5), torch.empty(4, 3, 5, 5)
+    torch.manual_seed(5); init_weights(layer, leaky=0.2)
+    torch.manual_seed(5); nn.init.kaiming_normal_(expected, a=0.2)
+    assert torch.equal(layer.weight, expected)
