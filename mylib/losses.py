@@ -69,7 +69,7 @@ def nll_loss(
     try: return F.nll_loss(log_probs, targets, ignore_index=ignore_index, reduction=reduction)
     except IndexError: raise _out_of_range(log_probs, targets, ignore_index) from None
 
-# %% ../nbs/03_losses.ipynb #3e74c5a3
+# %% ../nbs/03_losses.ipynb #5fa06085
 def cross_entropy(
     logits, # (n,c) or (n,c,d1,...) unnormalised log-probabilities; no softmax before
     targets, # (n,) or (n,d1,...) int64 class numbers in 0..c-1
@@ -81,7 +81,10 @@ def cross_entropy(
     try: return F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction=reduction)
     except IndexError: raise _out_of_range(logits, targets, ignore_index) from None
 
-def _class_probs(logits): return softmax(logits, dim=1)
+def _class_probs(logits):
+    "Probabilities of the classes, `(n,c)` or `(n,c,d1,...)` as the logits."
+    return softmax(logits, dim=1)
+
 cross_entropy.activation = _class_probs
 
 # %% ../nbs/03_losses.ipynb #f144dc23

@@ -36,7 +36,7 @@ def test_stratified_split(counts, data):
     n = data.draw(st.integers(1, len(y) - 1))
     train, valid = stratified_split(y, n)
     assert len(valid) == n and sorted([*train.tolist(), *valid.tolist()]) == list(range(len(y)))
-    share = np.bincount(y[valid], minlength=len(counts))
+    share = np.bincount(y[valid.numpy()], minlength=len(counts))
     assert (np.abs(share - np.array(counts)*n/len(y)) < 1).all()
 
 

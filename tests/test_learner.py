@@ -137,7 +137,7 @@ def test_a_fit_goes_on_with_the_optimizer_state_and_can_start_anew():
     assert not any(torch.equal(p, q) for p, q in zip(before, learn.model.parameters()))
 
 
-def open_tensors(): return sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+def open_tensors(): return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
 
 
 def test_sixty_fits_with_failures_leave_nothing_behind():
@@ -158,7 +158,7 @@ def test_sixty_fits_with_failures_leave_nothing_behind():
     for _ in range(60):
         chaos.count, chaos.fail_at = 0, rng.randrange(1, 70)
         try: quiet_fit(learn, 1)
-        except (RuntimeError, KeyboardInterrupt): failed += 1
+        except (RuntimeError, KeyboardInterrupt, CancelEpochException): failed += 1  # the last: there was no epoch to cancel
         assert learn.batch is learn.preds is learn.loss is learn.dl is learn.training is None
         assert all(p.grad is None for p in learn.model.parameters())
     gc.collect()
