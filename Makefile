@@ -45,7 +45,7 @@ check: $(STAMP)
 
 test: check  ## Export, run every lesson, and test the package
 	$(BIN)/ruff check .
-	$(BIN)/nbdev-test --n_workers 2 --timing
+	$(BIN)/nbdev-test --n-workers 2 --timing
 	$(PY) -m pytest
 
 refresh: $(STAMP)  ## Run every lesson in Jupyter, long cells included, and store the outputs
