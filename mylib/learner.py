@@ -6,11 +6,13 @@
 __all__ = ['EVENTS', 'CancelFitException', 'CancelEpochException', 'CancelBatchException', 'Callback', 'Metric', 'Recorder',
            'ProgressCB', 'Learner', 'accuracy', 'error_rate']
 
-# %% ../nbs/04_learner.ipynb #c7ed3cf2
+# %% ../nbs/04_learner.ipynb #a2697a0d
 import difflib, math, os, time
+from collections import namedtuple
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from fastcore.basics import patch
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -104,7 +106,7 @@ class Metric:
 
     def __repr__(self): return f'{self.name}: {self.value:.4f}'
 
-# %% ../nbs/04_learner.ipynb #bfd97aa7
+# %% ../nbs/04_learner.ipynb #34b91fcc
 class Recorder(Callback):
     "Records the loss and learning rate of each training batch in `losses` and `lrs`, and each epoch in `rows`."
     order, writes = 50, ('recorder',)
@@ -153,32 +155,33 @@ class Recorder(Callback):
         if learn.training: self.losses += self._loss.fold()
         for m in self._metrics: m.fold()
 
-    def to_frame(self):
-        "The epochs as a DataFrame, one row each; `time` in seconds."
-        import pandas as pd
-        return pd.DataFrame(self.rows)
+# %% ../nbs/04_learner.ipynb #9514a8fa
+@patch
+def to_frame(self:Recorder):
+    "The epochs as a DataFrame, one row each; `time` in seconds."
+    import pandas as pd
+    return pd.DataFrame(self.rows)
 
-    def plot_loss(self,
-        smooth:float=0.9, # weight of the past in the smoothed curve; 0 draws the raw losses only
-        ax=None, # Matplotlib axes; default a new figure
-    ):
-        "Plot the training loss by batch, smoothed, and the validation loss after each epoch; returns the axes."
-        import matplotlib.pyplot as plt
-        if ax is None: _, ax = plt.subplots()
-        ax.plot(self.losses, alpha=0.3 if smooth else 1, color='C0', lw=0.8)
-        if smooth:
-            avg, curve = 0., []
-            for i, v in enumerate(self.losses):
-                avg = smooth*avg + (1 - smooth)*v
-                curve.append(avg/(1 - smooth**(i + 1)))
-            ax.plot(curve, color='C0', label='training, smoothed')
-        done = [r['valid_loss'] for r in self.rows if 'valid_loss' in r]
-        if done:
-            per = len(self.losses)/len(self.rows)
-            ax.plot([per*(i + 1) for i in range(len(done))], done, 'o-', color='C1', label='validation')
-        ax.set(xlabel='batch', ylabel='loss')
-        ax.legend()
-        return ax
+@patch
+def plot_loss(self:Recorder,
+    smooth:float=0.9, # weight of the past in the smoothed curve; 0 draws the raw losses only
+    ax=None, # Matplotlib axes; default a new figure
+):
+    "Plot the training loss by batch, smoothed, and the validation loss after each epoch; returns the axes."
+    import matplotlib.pyplot as plt
+    if ax is None: _, ax = plt.subplots()
+    ax.plot(self.losses, alpha=0.3 if smooth else 1, color='C0', lw=0.8)
+    avg, curve = 0., []
+    for i, v in enumerate(self.losses if smooth else []):
+        avg = smooth*avg + (1 - smooth)*v
+        curve.append(avg/(1 - smooth**(i + 1)))
+    ax.plot(curve, color='C0', label='training, smoothed' if smooth else 'training')
+    done = [r['valid_loss'] for r in self.rows if 'valid_loss' in r]
+    per = len(self.losses)/max(1, len(self.rows))
+    if done: ax.plot([per*(i + 1) for i in range(len(done))], done, 'o-', color='C1', label='validation')
+    ax.set(xlabel='batch', ylabel='loss')
+    ax.legend()
+    return ax
 
 # %% ../nbs/04_learner.ipynb #2422d052
 class _Bar(tqdm):
@@ -266,10 +269,23 @@ def _explain(e, learn, stage):
     e.args = (f'{e}\nIn {stage}, batch {learn.iter} of the {"training" if learn.training else "validation"} set: inputs {_shape(learn.batch[:-1])}, '
               f'targets {_shape(learn.batch[-1])}{preds}{loss}. {advice}',)
 
-# %% ../nbs/04_learner.ipynb #b22d2853
+# %% ../nbs/04_learner.ipynb #fe01e1c3
+def _listify(o): return [] if o is None else list(o) if isinstance(o, (list, tuple)) else [o]
+
+def _rate(lr):
+    if not isinstance(lr, (int, float)) or isinstance(lr, bool) or not 0 < lr < math.inf: raise ValueError(f'lr must be a positive number, not {lr!r}')
+    return lr
+
+def _activation(loss_func):
+    "What turns a model's outputs into predictions for `loss_func`: its `activation`, PyTorch's counterparts, or nothing."
+    if hasattr(loss_func, 'activation'): return loss_func.activation
+    if loss_func is F.cross_entropy or isinstance(loss_func, nn.CrossEntropyLoss): return softmax
+    if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
+    return lambda x: x
+
+# %% ../nbs/04_learner.ipynb #7a687234
 _STATE = ('dl', 'batch', 'preds', 'loss', 'epoch', 'n_epoch', 'iter', 'n_iter', 'training', '_on')
 
-#| exercise: 04.3
 class Learner:
     "A model, its data, a loss function and an optimizer, with a training loop that callbacks can watch and change."
     def __init__(self,
@@ -302,159 +318,147 @@ class Learner:
         "The `Recorder` of this Learner: losses, learning rates, rows of epochs, plots."
         return next(cb for cb in self.cbs if isinstance(cb, Recorder))
 
-    def _phase(self, name, body, cancel):
-        "before_`name`, `body`, after_`name`; `cancel` skips the rest; then the clean-ups, last to first, whatever happened."
-        with ExitStack() as stack:
-            try:
-                for before, cleanup in self._on[name]:
-                    if cleanup: stack.callback(cleanup, self)
-                    if before: before(self)
-                body()
-                for f in self._on['after_' + name]: f(self)
-            except cancel: pass
-
-    def _one_batch(self):
-        stage, on = 'predict', self._on
+# %% ../nbs/04_learner.ipynb #b460f16f
+@patch
+def _phase(self:Learner, name, body, cancel):
+    "before_`name`, `body`, after_`name`; `cancel` skips the rest; then the clean-ups, last to first, whatever happened."
+    with ExitStack() as stack:
         try:
-            self.preds = self.model(*self.batch[:-1])
-            for f in on['after_predict']: f(self)
-            stage = 'loss'
-            if self.iter == 0: self._check_targets()
-            self.loss = self.loss_func(self.preds, self.batch[-1])
-            if self.loss.ndim: raise ValueError(f'the loss has shape {tuple(self.loss.shape)} and must be one number: give loss_func a reduction')
-            for f in on['after_loss']: f(self)
-            if not self.training: return
-            stage = 'backward'
-            self.loss.backward()
-            for f in on['after_backward']: f(self)
-            stage = 'step'
-            self.opt.step()
-            for f in on['after_step']: f(self)
-            self.opt.zero_grad()
-        except Exception as e:
-            _explain(e, self, stage)
-            raise
+            for before, cleanup in self._on[name]:
+                if cleanup: stack.callback(cleanup, self)
+                if before: before(self)
+            body()
+            for f in self._on['after_' + name]: f(self)
+        except cancel: pass
 
-    def _check_targets(self):
-        p, t = self.preds, self.batch[-1]
-        if isinstance(p, torch.Tensor) and isinstance(t, torch.Tensor) and t.is_floating_point() and p.shape != t.shape and p.numel() == t.numel():
-            raise ValueError(f'predictions {tuple(p.shape)} and targets {tuple(t.shape)} would broadcast to a matrix: give both the same shape')
+# %% ../nbs/04_learner.ipynb #60e98663
+@patch
+def _check_targets(self:Learner):
+    p, t = self.preds, self.batch[-1]
+    if isinstance(p, torch.Tensor) and isinstance(t, torch.Tensor) and t.is_floating_point() and p.shape != t.shape and p.numel() == t.numel():
+        raise ValueError(f'predictions {tuple(p.shape)} and targets {tuple(t.shape)} would broadcast to a matrix: give both the same shape')
 
-    def _batches(self):
-        batches = iter(self.dl)
-        try:
-            for self.iter, self.batch in enumerate(batches):
-                if not isinstance(self.batch, (list, tuple)) or len(self.batch) < 2:
-                    raise TypeError(f'a batch must be a tuple of inputs and targets, not {_shape(self.batch)}: change it in collate_fn')
-                self.batch = to_device(self.batch, self.device)
-                self._phase('batch', self._one_batch, CancelBatchException)
-            if self.iter is None: raise ValueError('the loader gave no batch: its data set is empty, or drop_last dropped the only one')
-        finally: getattr(batches, 'close', int)()
+#| exercise: 04.4
+@patch
+def _one_batch(self:Learner):
+    stage, on = 'predict', self._on
+    try:
+        self.preds = self.model(*self.batch[:-1])
+        for f in on['after_predict']: f(self)
+        stage = 'loss'
+        if self.iter == 0: self._check_targets()
+        self.loss = self.loss_func(self.preds, self.batch[-1])
+        if self.loss.ndim: raise ValueError(f'the loss has shape {tuple(self.loss.shape)} and must be one number: give loss_func a reduction')
+        for f in on['after_loss']: f(self)
+        if not self.training: return
+        stage = 'backward'
+        self.loss.backward()
+        for f in on['after_backward']: f(self)
+        stage = 'step'
+        self.opt.step()
+        for f in on['after_step']: f(self)
+        self.opt.zero_grad()
+    except Exception as e:
+        _explain(e, self, stage)
+        raise
 
-    def _pass(self, dl, training):
-        self.dl, self.training, self.iter = dl, training, None
-        self.n_iter = len(dl) if hasattr(dl, '__len__') else None
-        self.model.train(training)
-        with torch.set_grad_enabled(training): self._phase('epoch', self._batches, CancelEpochException)
+# %% ../nbs/04_learner.ipynb #65847c84
+@patch
+def _batches(self:Learner):
+    batches = iter(self.dl)
+    try:
+        for self.iter, self.batch in enumerate(batches):
+            if not isinstance(self.batch, (list, tuple)) or len(self.batch) < 2:
+                raise TypeError(f'a batch must be a tuple of inputs and targets, not {_shape(self.batch)}: change it in collate_fn')
+            self.batch = to_device(self.batch, self.device)
+            self._phase('batch', self._one_batch, CancelBatchException)
+        if self.iter is None: raise ValueError('the loader gave no batch: its data set is empty, or drop_last dropped the only one')
+    finally: getattr(batches, 'close', int)()
 
-    def _run(self, n_epoch, passes, cbs):
-        "`n_epoch` times all `passes`, pairs of a loader and whether to train on it, with the callbacks `cbs`."
-        cbs, saved, mode = _in_order(cbs), {k: getattr(self, k) for k in _STATE}, self.training
-        on = {e: tuple(getattr(cb, e) for cb in cbs if hasattr(cb, e)) for e in EVENTS}
-        for name in ('fit', 'epoch', 'batch'):
-            pairs = [(getattr(cb, f'before_{name}', None), getattr(cb, f'cleanup_{name}', None)) for cb in cbs]
-            on[name] = tuple(p for p in pairs if any(p))
-        def epochs():
-            for self.epoch in range(n_epoch):
-                for dl, training in passes: self._pass(dl, training)
-        try:
-            self._on, self.n_epoch, self.training = on, n_epoch, passes[0][1]
-            self.model.to(self.device)
-            self._phase('fit', epochs, CancelFitException)
-        finally:
-            for k, v in saved.items(): setattr(self, k, v)
-            if mode is not None: self.model.train(mode)  # called from inside another run
+@patch
+def _pass(self:Learner, dl, training):
+    self.dl, self.training, self.iter = dl, training, None
+    self.n_iter = len(dl) if hasattr(dl, '__len__') else None
+    self.model.train(training)
+    with torch.set_grad_enabled(training): self._phase('epoch', self._batches, CancelEpochException)
 
-    def _nonempty(self, name):
-        dl = getattr(self.dls, name)
-        if hasattr(dl, '__len__') and not len(dl): raise ValueError(f'dls.{name} has no batches: its data set is smaller than batch_size with drop_last, or empty')
-        return dl
-
-    def create_opt(self, lr=None):
-        "Make a new optimizer, with new state, for the parameters of the model."
-        if not any(p.requires_grad for p in self.model.parameters()): raise ValueError('the model has no parameter to train: all are frozen, or there are none')
-        self.opt = self.opt_func(self.model.parameters(), lr=self.lr if lr is None else _rate(lr))
-
-    def fit(self,
-        n_epoch:int, # number of epochs: each trains on dls.train, then validates on dls.valid
-        lr:float=None, # learning rate; default that of the Learner
-        cbs=None, # a callback or a list of them, for this fit alone
-        reset_opt:bool=False, # forget the state of the optimizer of an earlier fit
-    ):
-        "Train for `n_epoch` epochs; goes on from the present weights and optimizer state."
-        if isinstance(n_epoch, bool) or not isinstance(n_epoch, int) or n_epoch < 1: raise ValueError(f'n_epoch must be a whole number of at least 1, not {n_epoch!r}')
-        lr = self.lr if lr is None else _rate(lr)
-        passes = [(self._nonempty('train'), True)] + ([(self._nonempty('valid'), False)] if self.dls.valid is not None else [])
-        cbs = _in_order(self.cbs + _listify(cbs))
+# %% ../nbs/04_learner.ipynb #b7c5b234
+@patch
+def _run(self:Learner, n_epoch, passes, cbs):
+    "`n_epoch` times all `passes`, pairs of a loader and whether to train on it, with the callbacks `cbs`."
+    cbs, saved, mode = _in_order(cbs), {k: getattr(self, k) for k in _STATE}, self.training
+    on = {e: tuple(getattr(cb, e) for cb in cbs if hasattr(cb, e)) for e in EVENTS}
+    for name in ('fit', 'epoch', 'batch'):
+        pairs = [(getattr(cb, f'before_{name}', None), getattr(cb, f'cleanup_{name}', None)) for cb in cbs]
+        on[name] = tuple(p for p in pairs if any(p))
+    def epochs():
+        for self.epoch in range(n_epoch):
+            for dl, training in passes: self._pass(dl, training)
+    try:
+        self._on, self.n_epoch, self.training = on, n_epoch, passes[0][1]
         self.model.to(self.device)
-        held = {id(p) for g in self.opt.param_groups for p in g['params']} if self.opt else None
-        if reset_opt or held is None or held != {id(p) for p in self.model.parameters()}: self.create_opt(lr)
-        for g in self.opt.param_groups: g['lr'] = lr
-        try: self._run(n_epoch, passes, cbs)
-        finally: self.opt.zero_grad()
+        self._phase('fit', epochs, CancelFitException)
+    finally:
+        for k, v in saved.items(): setattr(self, k, v)
+        if mode is not None: self.model.train(mode)  # called from inside another run
 
-    def _quiet(self): return [cb for cb in self.cbs if not isinstance(cb, (Recorder, ProgressCB))]
+# %% ../nbs/04_learner.ipynb #75a96bfd
+@patch
+def _nonempty(self:Learner, name):
+    dl = getattr(self.dls, name)
+    if hasattr(dl, '__len__') and not len(dl): raise ValueError(f'dls.{name} has no batches: its data set is smaller than batch_size with drop_last, or empty')
+    return dl
 
-    def validate(self,
-        dl=None, # a loader; default dls.valid
-    ):
-        "The loss and the metrics on `dl`, as a named tuple of floats that starts with `valid_loss`."
-        from collections import namedtuple
-        rec = Recorder()
-        self._run(1, [(self._nonempty('valid') if dl is None else dl, False)], self._quiet() + [rec])
-        row = {k: v for k, v in rec.rows[-1].items() if k not in ('epoch', 'time')}
-        return namedtuple('Validation', row, rename=True)(**row) if all(map(str.isidentifier, row)) else tuple(row.values())
+@patch
+def create_opt(self:Learner,
+    lr:float=None, # learning rate; default that of the Learner
+):
+    "Make a new optimizer, with new state, for the parameters of the model."
+    if not any(p.requires_grad for p in self.model.parameters()): raise ValueError('the model has no parameter to train: all are frozen, or there are none')
+    self.opt = self.opt_func(self.model.parameters(), lr=self.lr if lr is None else _rate(lr))
 
-    def get_preds(self,
-        dl=None, # a loader; default dls.valid
-        act=None, # applied to the outputs; default what belongs to the loss (softmax for cross-entropy); `lambda x: x` for logits
-    ):
-        "Predictions and targets of all of `dl`, on the CPU: tensors (n,...) and (n,...); the loader must be in order to compare with its data set."
-        got = _CollectCB()
-        self._run(1, [(self._nonempty('valid') if dl is None else dl, False)], self._quiet() + [got])
-        return (act or _activation(self.loss_func))(torch.cat(got.preds)), torch.cat(got.targets)
+@patch
+def fit(self:Learner,
+    n_epoch:int, # number of epochs: each trains on dls.train, then validates on dls.valid
+    lr:float=None, # learning rate; default that of the Learner
+    cbs=None, # a callback or a list of them, for this fit alone
+    reset_opt:bool=False, # forget the state of the optimizer of an earlier fit
+):
+    "Train for `n_epoch` epochs; goes on from the present weights and optimizer state."
+    if isinstance(n_epoch, bool) or not isinstance(n_epoch, int) or n_epoch < 1: raise ValueError(f'n_epoch must be a whole number of at least 1, not {n_epoch!r}')
+    lr = self.lr if lr is None else _rate(lr)
+    passes = [(self._nonempty('train'), True)] + ([(self._nonempty('valid'), False)] if self.dls.valid is not None else [])
+    cbs = _in_order(self.cbs + _listify(cbs))
+    self.model.to(self.device)
+    held = {id(p) for g in self.opt.param_groups for p in g['params']} if self.opt else None
+    if reset_opt or held is None or held != {id(p) for p in self.model.parameters()}: self.create_opt(lr)
+    for g in self.opt.param_groups: g['lr'] = lr
+    try: self._run(n_epoch, passes, cbs)
+    finally: self.opt.zero_grad()
 
-    def predict(self,
-        x, # one input, as a data set gives it: a tensor without the batch axis
-    ):
-        "`(label, index, probs)` for one input: the class name if the data set has a `vocab`, its number, and what `get_preds` gives for it."
-        got = _CollectCB()
-        self._run(1, [([(x[None], torch.zeros(1))], False)], self._quiet() + [got])
-        probs = _activation(self.loss_func)(got.preds[0])[0]
-        i, vocab = int(probs.argmax()), getattr(self.dls, 'vocab', None)
-        return (vocab[i] if vocab else i), i, probs
+@patch
+@contextmanager
+def no_progress(self:Learner):
+    "A context in which fits draw no progress bar and print no table."
+    cbs, self.cbs = self.cbs, [cb for cb in self.cbs if not isinstance(cb, ProgressCB)]
+    try: yield self
+    finally: self.cbs = cbs
 
-    @contextmanager
-    def no_progress(self):
-        "A context in which fits draw no progress bar and print no table."
-        cbs, self.cbs = self.cbs, [cb for cb in self.cbs if not isinstance(cb, ProgressCB)]
-        try: yield self
-        finally: self.cbs = cbs
+# %% ../nbs/04_learner.ipynb #e26795e6
+@patch
+def _quiet(self:Learner): return [cb for cb in self.cbs if not isinstance(cb, (Recorder, ProgressCB))]
 
-# %% ../nbs/04_learner.ipynb #21ca3bf8
-def _listify(o): return [] if o is None else list(o) if isinstance(o, (list, tuple)) else [o]
+@patch
+def validate(self:Learner,
+    dl=None, # a loader; default dls.valid
+):
+    "The loss and the metrics on `dl`, as a named tuple of floats that starts with `valid_loss`."
+    rec = Recorder()
+    self._run(1, [(self._nonempty('valid') if dl is None else dl, False)], self._quiet() + [rec])
+    row = {k: v for k, v in rec.rows[-1].items() if k not in ('epoch', 'time')}
+    return namedtuple('Validation', row, rename=True)(*row.values())
 
-def _rate(lr):
-    if not isinstance(lr, (int, float)) or isinstance(lr, bool) or not 0 < lr < math.inf: raise ValueError(f'lr must be a positive number, not {lr!r}')
-    return lr
-
-def _activation(loss_func):
-    "What turns a model's outputs into predictions for `loss_func`: its `activation`, PyTorch's counterparts, or nothing."
-    if hasattr(loss_func, 'activation'): return loss_func.activation
-    if loss_func is F.cross_entropy or isinstance(loss_func, nn.CrossEntropyLoss): return softmax
-    if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
-    return lambda x: x
-
+# %% ../nbs/04_learner.ipynb #835cca15
 class _CollectCB(Callback):
     order = 50
     def before_fit(self, learn): self.preds, self.targets = [], []
@@ -462,8 +466,26 @@ class _CollectCB(Callback):
         self.preds.append(to_cpu(learn.preds)); self.targets.append(to_cpu(learn.batch[-1]))
         raise CancelBatchException
 
-# %% ../nbs/04_learner.ipynb #4b698e1b
-from fastcore.basics import patch
+@patch
+def get_preds(self:Learner,
+    dl=None, # a loader; default dls.valid
+    act=None, # applied to the outputs; default what belongs to the loss (softmax for cross-entropy); `lambda x: x` for logits
+):
+    "Predictions and targets of all of `dl`, on the CPU: tensors (n,...) and (n,...), in the order of the loader."
+    got = _CollectCB()
+    self._run(1, [(self._nonempty('valid') if dl is None else dl, False)], self._quiet() + [got])
+    return (act or _activation(self.loss_func))(torch.cat(got.preds)), torch.cat(got.targets)
+
+@patch
+def predict(self:Learner,
+    x, # one input, as a data set gives it: a tensor without the batch axis
+):
+    "`(label, index, probs)` for one input: the class name if the data set has a `vocab`, its number, and what `get_preds` gives for it."
+    got = _CollectCB()
+    self._run(1, [([(x[None], torch.zeros(1))], False)], self._quiet() + [got])
+    probs = _activation(self.loss_func)(got.preds[0])[0]
+    i, vocab = int(probs.argmax()), getattr(self.dls, 'vocab', None)
+    return (vocab[i] if vocab else i), i, probs
 
 # %% ../nbs/04_learner.ipynb #ea9121a5
 @patch
