@@ -20,7 +20,7 @@ help:  ## List the targets
 	@echo "NEWEST=1    with any of them: the newest versions in .venv-newest, without constraints.txt"
 
 # A tested set of versions (constraints.txt) is installed once, and again only if the list of requirements changes.
-$(STAMP): settings.ini setup.py pyproject.toml $(if $(NEWEST),,constraints.txt)
+$(STAMP): settings.ini setup.py $(if $(NEWEST),,constraints.txt)
 	@echo "Setting up $(VENV); the first time this takes a few minutes."
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; v < (3, 10) and sys.exit('Python 3.10 or newer is needed, this is %d.%d: make PYTHON=python3.12' % v)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
