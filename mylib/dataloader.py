@@ -472,13 +472,13 @@ def one_batch(self:DataLoader):
         batch = self._batch(next(self._indices(self.epoch)), self.epoch, 0)
     return batch if self._device is None or self._rows else to_device(batch, self._device)
 
-# %% ../nbs/03a_dataloader.ipynb #b1a5502c
+# %% ../nbs/03a_dataloader.ipynb #cf647423
 class DataLoaders:
     "A training and a validation loader that belong together."
     def __init__(
         self,
         train, # a DataLoader
-        valid, # a DataLoader
+        valid, # a DataLoader, or None if there is nothing to validate on
     ): self.train, self.valid = train, valid
 
     @classmethod
@@ -496,7 +496,8 @@ class DataLoaders:
 
     def to(self, device):
         "Send both to `device` (see `DataLoader.to`). Returns the pair."
-        self.train.to(device); self.valid.to(device)
+        for dl in (self.train, self.valid):
+            if dl is not None: dl.to(device)
         return self
 
     @property

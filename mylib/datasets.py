@@ -205,7 +205,7 @@ def fetch(
         elif not folder.exists(): _unpack(download(urls, data_home()/file, md5, progress), folder)
     return folder
 
-# %% ../nbs/00a_datasets.ipynb #540311e2
+# %% ../nbs/00a_datasets.ipynb #3d68edc1
 FASHION_VOCAB = ['T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot']
 _FASHION_SHA = dict(zip(_IDX, (
     'c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888',
@@ -216,9 +216,12 @@ _FASHION_SHA = dict(zip(_IDX, (
 def _idx_sets(name, download, test, n_valid, vocab, stats, sha=None):
     folder = fetch(name) if download and not _idx_folder(name) else _idx_folder(name)
     if folder is None:
-        raise DataError(f'{name}: the full set is not on this machine. Ask for it with download=True, or put its four '
+        raise DataError(f'{name}: the full set is not on this machine. Ask for it with download=True (mylib-train --full --download), or put its four '
                         f'IDX files ({", ".join(_IDX.values())}) into {data_home()/name}.')
     a = {k: read_idx(folder/f, 3 if k[1] == 'x' else 1, (sha or {}).get(k)) for k, f in _IDX.items() if test or k[0] == 'train'}
+    for split in {k[0] for k in a}:
+        n, m = len(a[split, 'x']), len(a[split, 'y'])
+        if n != m: raise DataError(f'{folder/_IDX[split, "x"]} holds {n:,} images, {_IDX[split, "y"]} {m:,} labels. Delete both and fetch them again.')
     train = LabelledImages(a['train', 'x'], a['train', 'y'], vocab, stats)
     if test: return train, LabelledImages(a['t10k', 'x'], a['t10k', 'y'], vocab, stats)
     return tuple(LabelledImages(*train[idx], vocab, stats) for idx in stratified_split(train.y, n_valid))

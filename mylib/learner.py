@@ -283,7 +283,7 @@ def _activation(loss_func):
     if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
     return lambda x: x
 
-# %% ../nbs/04_learner.ipynb #7a687234
+# %% ../nbs/04_learner.ipynb #e2f11a52
 _STATE = ('dl', 'batch', 'preds', 'loss', 'epoch', 'n_epoch', 'iter', 'n_iter', 'training', '_on')
 
 class Learner:
@@ -296,14 +296,14 @@ class Learner:
         opt_func=torch.optim.SGD, # called as opt_func(parameters, lr=lr)
         cbs=None, # a callback or a list of them, for every fit
         metrics=None, # a function of preds and targets, a `Metric`, or a list of these
-        device=None, # default: where `dls` is, else `default_device()`
+        device=None, # default: where `dls.to` has sent the data, else `default_device()`
     ):
         if not isinstance(model, nn.Module): raise TypeError(f'model must be an nn.Module, not {type(model).__name__}')
         if not callable(loss_func): raise TypeError(f'loss_func must be callable, not {type(loss_func).__name__}; pass cross_entropy, not its result')
         self.model, self.loss_func, self.lr, self.opt_func = model, loss_func, _rate(lr), opt_func
         self.dls = DataLoaders(*dls) if isinstance(dls, (list, tuple)) else dls
         if not hasattr(self.dls, 'train'): raise TypeError(f'dls must be DataLoaders or a pair of loaders, not {type(dls).__name__}')
-        self.device = torch.device(device or getattr(self.dls, 'device', None) or default_device())
+        self.device = torch.device(device or getattr(self.dls.train, '_device', None) or default_device())
         self.metrics, self.cbs, self.opt = _listify(metrics), _listify(cbs), None
         self.cbs = [d() for d in (Recorder, ProgressCB) if not any(isinstance(cb, d) for cb in self.cbs)] + self.cbs
         for k in _STATE: setattr(self, k, None)

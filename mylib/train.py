@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['small_cnn', 'RiseAndFallCB', 'train_fashion', 'save_report', 'main']
 
-# %% ../nbs/90_train.ipynb #62469412
-import argparse, math, os, sys, time
+# %% ../nbs/90_train.ipynb #bf52b729
+import argparse, os, sys, time
 from pathlib import Path
 
 import torch
@@ -108,7 +108,7 @@ def save_report(
     os.replace(part, folder)
     return folder
 
-# %% ../nbs/90_train.ipynb #a9311000
+# %% ../nbs/90_train.ipynb #40690f5f
 def _parser():
     p = argparse.ArgumentParser('mylib-train', description=__doc__)
     data = p.add_mutually_exclusive_group()
@@ -134,8 +134,8 @@ def main(
         seconds = time.perf_counter() - start
         folder = save_report(learn, a.out/time.strftime('%Y-%m-%d_%H-%M-%S'))
     except (DataError, ValueError, FileExistsError) as e: sys.exit(f'mylib-train: {e}')
-    acc = next((r['accuracy'] for r in reversed(learn.recorder.rows) if 'accuracy' in r), math.nan)
-    print(f'\nValidation accuracy {acc:.2%} after {seconds:.0f} s. The results:')
+    acc = next((f'{r["accuracy"]:.2%}' for r in reversed(learn.recorder.rows) if 'accuracy' in r), 'unknown (no epoch was completed)')
+    print(f'\nValidation accuracy {acc} after {seconds:.0f} s. The results:')
     for f, what in {'metrics.csv': 'a row for each epoch', 'curves.png': 'loss and accuracy', 'mistakes.png': 'the twenty worst mistakes',
                     'model.safetensors': 'the weights'}.items(): print(f'  {folder/f}  {what}')
     print('\nNext: `make lab` opens the lessons in JupyterLab; begin with 00_core. `make test` runs them all.')

@@ -200,6 +200,14 @@ def test_nan_names_its_batch():
     with pytest.raises(FloatingPointError, match='validation loss became nan at batch 9'): quiet_fit(Learner(get_model(), (good, dl), cross_entropy), 1)
 
 
+def test_device_is_the_default_one_unless_the_data_was_sent_elsewhere(monkeypatch):
+    monkeypatch.setattr('mylib.learner.default_device', lambda: torch.device('meta'))
+    assert get_learner().device.type == 'meta' and get_learner(device='cpu').device.type == 'cpu'
+    dls = DataLoaders.from_datasets(get_data(), get_data(40), batch_size=16).to('cpu')
+    assert Learner(get_model(), dls, cross_entropy).device.type == 'cpu'
+    assert Learner(get_model(), DataLoaders(DataLoader(get_data()), None).to('cpu'), cross_entropy).device.type == 'cpu'
+
+
 def test_no_validation_and_plain_torch_loaders():
     data = torch.utils.data.TensorDataset(*get_data().tensors)
     learn = quiet_fit(Learner(get_model(), (torch.utils.data.DataLoader(data, 16), None), F.cross_entropy, 0.1), 2)
