@@ -5,20 +5,26 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_all.ipynb #ff450a6a
+# %% ../nbs/99_all.ipynb #bd3f9b76
 import sys
 
 from .autograd import *
 from .backprop import *
+from .checkpoint import *
 from .core import *
 from .dataloader import *
 from .datasets import *
+from .hooks import *
 from .init import *
 from .learner import *
 from .losses import *
+from .lsuv import *
 from .matmul import *
+from .norm import *
+from .schedule import *
 from .train import *
 
-# %% ../nbs/99_all.ipynb #1de287c5
-_modules = [sys.modules[f'mylib.{m}'] for m in 'core datasets matmul backprop autograd init losses dataloader learner train'.split()]
+# %% ../nbs/99_all.ipynb #b83ca496
+_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv train'
+_modules = [sys.modules[f'mylib.{m}'] for m in _lessons.split()]
 __all__ = sorted({n for m in _modules for n in m.__all__})

@@ -62,7 +62,7 @@ def _in_order(cbs):
             owner[w] = cb
     return sorted(cbs, key=lambda cb: cb.order)
 
-# %% ../nbs/04_learner.ipynb #c0ad4a04
+# %% ../nbs/04_learner.ipynb #4b539415
 class Metric:
     "The mean of `func(preds, targets)` over a pass, weighted by batch size; values stay on the device until they are needed."
     fold_every = 64
@@ -93,7 +93,7 @@ class Metric:
         "Turn the values that wait on the device into numbers (one synchronisation) and return these."
         if not self._values: return []
         vals = torch.stack(self._values).tolist()
-        self.total += sum(v*n for v, n in zip(vals, self._sizes))
+        for v, n in zip(vals, self._sizes): self.total += v*n
         self.n += sum(self._sizes)
         self._values, self._sizes = [], []
         return vals
@@ -283,8 +283,8 @@ def _activation(loss_func):
     if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
     return lambda x: x
 
-# %% ../nbs/04_learner.ipynb #e2f11a52
-_STATE = ('dl', 'batch', 'preds', 'loss', 'epoch', 'n_epoch', 'iter', 'n_iter', 'training', '_on')
+# %% ../nbs/04_learner.ipynb #566e06e4
+_STATE = ('dl', 'batch', 'preds', 'loss', 'epoch', 'n_epoch', 'iter', 'n_iter', 'training', 'start', 'running', '_on')
 
 class Learner:
     "A model, its data, a loss function and an optimizer, with a training loop that callbacks can watch and change."
@@ -362,17 +362,18 @@ def _one_batch(self:Learner):
         _explain(e, self, stage)
         raise
 
-# %% ../nbs/04_learner.ipynb #65847c84
+# %% ../nbs/04_learner.ipynb #92554de1
 @patch
 def _batches(self:Learner):
-    batches = iter(self.dl)
+    first = self.start[1] if self.training and self.epoch == self.start[0] else 0
+    batches = self.dl.iter_from(first) if first else iter(self.dl)
     try:
-        for self.iter, self.batch in enumerate(batches):
+        for self.iter, self.batch in enumerate(batches, first):
             if not isinstance(self.batch, (list, tuple)) or len(self.batch) < 2:
                 raise TypeError(f'a batch must be a tuple of inputs and targets, not {_shape(self.batch)}: change it in collate_fn')
             self.batch = to_device(self.batch, self.device)
             self._phase('batch', self._one_batch, CancelBatchException)
-        if self.iter is None: raise ValueError('the loader gave no batch: its data set is empty, or drop_last dropped the only one')
+        if self.iter is None and not first: raise ValueError('the loader gave no batch: its data set is empty, or drop_last dropped the only one')
     finally: getattr(batches, 'close', int)()
 
 @patch
@@ -382,7 +383,7 @@ def _pass(self:Learner, dl, training):
     self.model.train(training)
     with torch.set_grad_enabled(training): self._phase('epoch', self._batches, CancelEpochException)
 
-# %% ../nbs/04_learner.ipynb #b7c5b234
+# %% ../nbs/04_learner.ipynb #af8949b8
 @patch
 def _run(self:Learner, n_epoch, passes, cbs):
     "`n_epoch` times all `passes`, pairs of a loader and whether to train on it, with the callbacks `cbs`."
@@ -392,10 +393,11 @@ def _run(self:Learner, n_epoch, passes, cbs):
         pairs = [(getattr(cb, f'before_{name}', None), getattr(cb, f'cleanup_{name}', None)) for cb in cbs]
         on[name] = tuple(p for p in pairs if any(p))
     def epochs():
-        for self.epoch in range(n_epoch):
+        begin = self.start[0]
+        for self.epoch in range(begin, n_epoch):
             for dl, training in passes: self._pass(dl, training)
     try:
-        self._on, self.n_epoch, self.training = on, n_epoch, passes[0][1]
+        self._on, self.running, self.n_epoch, self.training, self.start = on, cbs, n_epoch, passes[0][1], (0, 0)
         self.model.to(self.device)
         self._phase('fit', epochs, CancelFitException)
     finally:

@@ -1,5 +1,5 @@
 "The Learner against a loop written by hand, and its life cycle: what is left after a fit that ends, is cancelled, or fails."
-import gc, math, multiprocessing, random, threading
+import gc, math, multiprocessing, os, random, threading
 
 import pytest
 import torch
@@ -137,34 +137,71 @@ def test_a_fit_goes_on_with_the_optimizer_state_and_can_start_anew():
     assert not any(torch.equal(p, q) for p, q in zip(before, learn.model.parameters()))
 
 
-def open_tensors(): return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+def resources(model):
+    gc.collect()
+    fds = len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
+    hooks = sum(len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules())
+    return dict(tensors=sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()), threads=threading.active_count(),
+                children=len(multiprocessing.active_children()), files=fds, hooks=hooks, autocast=torch.is_autocast_enabled('cpu'), grad=torch.is_grad_enabled())
 
 
-def test_sixty_fits_with_failures_leave_nothing_behind():
-    rng = random.Random(0)
+class FragileData:
+    "Items for workers; one of them fails if the file exists."
+    def __init__(self, flag): self.flag = flag
+    def __len__(self): return 48
+    def __getitem__(self, i):
+        if i == 29 and os.path.exists(self.flag): raise ValueError('broken item')
+        return torch.full((5,), i/48), i % 2
+
+
+def test_two_hundred_fits_with_failures_leave_nothing_behind(tmp_path):
+    "Failures in a callback, the model, the loss and a worker, cancellations and Ctrl-C; the same Learners all the time."
+    rng, flag = random.Random(0), tmp_path/'flag'
+
     class ChaosCB(Callback):
         fail_at, count = None, 0
         def _maybe(self, event):
             self.count += 1
-            if self.count == self.fail_at: raise rng.choice([RuntimeError, KeyboardInterrupt, CancelFitException, CancelEpochException])(event)
+            if self.count == self.fail_at: raise rng.choice([RuntimeError, KeyboardInterrupt, CancelFitException, CancelEpochException, CancelBatchException])(event)
     for e in EVENTS:
         if not e.startswith('cleanup'): setattr(ChaosCB, e, lambda self, learn, e=e: self._maybe(e))
+
+    class Fragile(nn.Sequential):
+        fail = False
+        def forward(self, x):
+            if self.fail and rng.random() < 0.2: raise RuntimeError('broken model')
+            return super().forward(x)
+
+    def loss_func(preds, targets):
+        if loss_func.fail and rng.random() < 0.2: raise ZeroDivisionError('broken loss')
+        return cross_entropy(preds, targets)
+
     chaos = ChaosCB()
-    learn = get_learner([chaos])
-    quiet_fit(learn, 1)
-    gc.collect()
-    before = open_tensors(), threading.active_count()
-    failed = 0
-    for _ in range(60):
-        chaos.count, chaos.fail_at = 0, rng.randrange(1, 70)
+    set_seed(0)
+    model = Fragile(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2))
+    in_memory = Learner(model, DataLoaders.from_datasets(get_data(), get_data(40), batch_size=16, seed=3), loss_func, 0.1, cbs=[chaos], metrics=accuracy)
+    workers = Learner(model, DataLoaders(DataLoader(FragileData(flag), 8, shuffle=True, num_workers=2, seed=1), None), loss_func, 0.1, cbs=[chaos])
+    loss_func.fail = False
+    for learn in (in_memory, workers): quiet_fit(learn, 1)
+    before, failed = resources(model), 0
+    for k in range(200):
+        learn = workers if k % 8 == 0 else in_memory
+        kind = rng.choice(['callback', 'model', 'loss'] if learn is in_memory else ['callback', 'model', 'loss', 'worker'])
+        chaos.count, chaos.fail_at = 0, rng.randrange(1, 60) if kind == 'callback' else None
+        model.fail, loss_func.fail = kind == 'model', kind == 'loss'
+        if kind == 'worker': flag.touch()
         try: quiet_fit(learn, 1)
-        except (RuntimeError, KeyboardInterrupt, CancelEpochException): failed += 1  # the last: there was no epoch to cancel
+        except (RuntimeError, KeyboardInterrupt, CancelEpochException, CancelBatchException, ZeroDivisionError, ValueError): failed += 1
+        flag.unlink(missing_ok=True)
         assert learn.batch is learn.preds is learn.loss is learn.dl is learn.training is None
-        assert all(p.grad is None for p in learn.model.parameters())
-    gc.collect()
-    assert 20 < failed < 60
-    assert threading.active_count() == before[1] and not multiprocessing.active_children()
-    assert open_tensors() <= before[0] + 2
+        assert all(p.grad is None for p in model.parameters()) and not multiprocessing.active_children()
+    assert 100 < failed < 200
+    after = resources(model)
+    assert after.pop('tensors') <= before.pop('tensors') + 2
+    assert after == before
+    model.fail = loss_func.fail = False
+    chaos.fail_at = None
+    for learn in (in_memory, workers): quiet_fit(learn, 1)
 
 
 class NoisyData:
