@@ -87,7 +87,7 @@ def _class_probs(logits):
 
 cross_entropy.activation = _class_probs
 
-# %% ../nbs/03_losses.ipynb #f144dc23
+# %% ../nbs/03_losses.ipynb #dcf8d5ca
 def accuracy(
     logits, # (n,c) or (n,c,d1,...) scores of any scale, largest wins; among equals the first
     targets, # (n,) or (n,d1,...) int64 class numbers
@@ -95,8 +95,9 @@ def accuracy(
 ):
     "Share of targets whose class has the largest logit, as a 0-dim float32 tensor."
     _door(logits, targets)
-    counts = targets != ignore_index
-    return ((logits.argmax(1) == targets) & counts).sum()/counts.sum()
+    hits, counts = logits.argmax(1) == targets, targets != ignore_index
+    if ignore_index >= 0: hits = hits & counts  # a negative number is never a hit anyway
+    return torch.count_nonzero(hits)/torch.count_nonzero(counts)
 
 def error_rate(
     logits, # (n,c) or (n,c,d1,...) scores of any scale
