@@ -6,8 +6,8 @@
 __all__ = ['CheckpointError', 'save_state', 'load_state', 'rng_state', 'set_rng_state', 'CheckpointCB', 'SaveBestCB',
            'EarlyStoppingCB']
 
-# %% ../nbs/05a_checkpoint.ipynb #d9dc83c2
-import hashlib, json, math, os, random, time, warnings
+# %% ../nbs/05a_checkpoint.ipynb #1cf25d88
+import copy, hashlib, json, math, os, random, time, warnings
 from pathlib import Path
 
 from fastcore.basics import patch
@@ -38,7 +38,7 @@ def _unpack(o, tensors):
     if kind == 'dict': return {_unpack(k, tensors): _unpack(w, tensors) for k, w in v}
     return {'list': list, 'tuple': tuple}[kind](_unpack(w, tensors) for w in v)
 
-# %% ../nbs/05a_checkpoint.ipynb #f97c8cbe
+# %% ../nbs/05a_checkpoint.ipynb #104b7592
 class CheckpointError(ValueError):
     "A file that is no checkpoint of ours, or a damaged one; the message names it."
 
@@ -47,7 +47,7 @@ def _digest(text, tensors):
     for k in sorted(tensors): h.update(f'{k}{tensors[k].dtype}{tuple(tensors[k].shape)}'.encode() + tensors[k].reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()
 
-#| exercise: 05a.1
+# %% ../nbs/05a_checkpoint.ipynb #0329a681
 def save_state(
     state, # tensors, arrays, numbers and strings in any nesting of dicts, lists and tuples
     file, # path to write
@@ -97,13 +97,13 @@ def set_rng_state(
     if 'cuda' in s and torch.cuda.device_count() == len(s['cuda']): torch.cuda.set_rng_state_all(s['cuda'])
     if 'mps' in s and torch.backends.mps.is_available(): torch.mps.set_rng_state(s['mps'])
 
-# %% ../nbs/05a_checkpoint.ipynb #28e2c1bc
+# %% ../nbs/05a_checkpoint.ipynb #796b19cb
 def _meter(m): m.fold(); return [m.total, m.n]
 
 @patch
 def state_dict(self:Recorder):
     "Everything recorded so far, unfinished sums included."
-    return dict(losses=list(self.losses), lrs=list(self.lrs), rows=[dict(r) for r in self.rows], loss=_meter(self._loss),
+    return dict(losses=list(self.losses), lrs=list(self.lrs), rows=[dict(r) for r in self.rows], sched=copy.deepcopy(self.sched), loss=_meter(self._loss),
                 metrics=[_meter(m) for m in self._metrics], seconds=time.perf_counter() - getattr(self, '_start', time.perf_counter()))
 
 @patch
@@ -111,7 +111,7 @@ def load_state_dict(self:Recorder,
     s, # what `state_dict` gave
 ):
     "Go on recording from that state."
-    self.losses, self.lrs, self.rows = list(s['losses']), list(s['lrs']), [dict(r) for r in s['rows']]
+    self.losses, self.lrs, self.rows, self.sched = list(s['losses']), list(s['lrs']), [dict(r) for r in s['rows']], copy.deepcopy(s['sched'])
     for m, (total, n) in zip([self._loss, *self._metrics], [s['loss'], *s['metrics']]): m.reset(); m.total, m.n = total, n
     self._start = time.perf_counter() - s['seconds']
 
@@ -142,10 +142,10 @@ def _restore(learn, s):
         raise ValueError(f'{type(learn.dls.train).__name__} cannot begin in the middle of an epoch: it has no iter_from. Use the DataLoader of lesson 03a')
     learn.start = s['epoch'], s['batch']
 
-# %% ../nbs/05a_checkpoint.ipynb #aa8a2056
+# %% ../nbs/05a_checkpoint.ipynb #4bf54b36
 class CheckpointCB(Callback):
     "Writes checkpoints of a fit to a folder, and resumes from the newest sound one, in the middle of an epoch if need be."
-    order, writes = 90, ('checkpoint',)
+    order, writes, fit_only = 90, ('checkpoint',), True
     def __init__(self,
         folder, # where the files are; one folder for one run
         every:int=100, # training batches between checkpoints; one more is written at the end of each epoch
@@ -165,8 +165,6 @@ class CheckpointCB(Callback):
             except CheckpointError as e: warnings.warn(f'{e}; trying the one before', stacklevel=2)
 
     def before_fit(self, learn):
-        self._state = None
-        if not learn.training: return
         if self.files() and not self.resume:
             raise ValueError(f'{self.folder} holds the checkpoints of another run: pass resume=True to go on with it, or choose another folder')
         self._state = self._newest()
@@ -195,14 +193,14 @@ class CheckpointCB(Callback):
     def after_epoch(self, learn):
         if not learn.training or learn.dls.valid is None: self._save(learn, learn.epoch + 1, 0)
 
-# %% ../nbs/05a_checkpoint.ipynb #84489c30
+# %% ../nbs/05a_checkpoint.ipynb #efbfc876
 def _watched(learn, monitor):
     row = learn.recorder.rows[-1]
     if monitor not in row: raise ValueError(f'monitor={monitor!r} is not recorded; recorded are {", ".join(k for k in row if k not in ("epoch", "time"))}')
     return row[monitor]
 
 class _MonitorCB(Callback):
-    order = 70  # after the recorder, before the checkpoint
+    order, fit_only = 70, True  # after the recorder, before the checkpoint
     def _setup(self, monitor, mode, min_delta):
         if mode is None: mode = 'min' if 'loss' in monitor or 'error' in monitor or 'perplexity' in monitor else 'max'
         if mode not in ('min', 'max'): raise ValueError(f"mode must be 'min' or 'max', not {mode!r}")
@@ -232,7 +230,7 @@ class _MonitorCB(Callback):
         "Go on watching from what `state_dict` gave."
         self.best, self.best_epoch, self.best_weights, self.waited = s['best'], s['best_epoch'], s['best_weights'], s['waited']
 
-# %% ../nbs/05a_checkpoint.ipynb #ca2a336f
+# %% ../nbs/05a_checkpoint.ipynb #554017e1
 class SaveBestCB(_MonitorCB):
     "Keeps the weights of the epoch with the best `monitor`, and puts them back when the fit ends."
     restore = True
@@ -247,7 +245,7 @@ class SaveBestCB(_MonitorCB):
     def _judge(self, learn):
         if self.file and self.waited == 0: learn.save(self.file)
 
-#| exercise: 05a.3
+# %% ../nbs/05a_checkpoint.ipynb #6dc0d81b
 class EarlyStoppingCB(_MonitorCB):
     "Ends the fit when `monitor` has had no new best for `patience` epochs."
     def __init__(self,

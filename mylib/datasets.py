@@ -17,7 +17,7 @@ import torch
 # %% ../nbs/00a_datasets.ipynb #1c570099
 DATA = Path(__file__).parent/'data' if '__file__' in globals() else Path('../mylib/data').resolve()
 
-# %% ../nbs/00a_datasets.ipynb #fc929029
+# %% ../nbs/00a_datasets.ipynb #68a38e41
 class DataError(OSError):
     "A data file that is missing, damaged, or not what its name says; the message names the file and the remedy."
 
@@ -30,7 +30,7 @@ def _unzip(path):
     except Exception as e:  # zlib.error
         raise DataError(f'{path}: damaged gzip data ({e}). Delete it and fetch it again.') from e
 
-#| exercise: 00a.1
+# %% ../nbs/00a_datasets.ipynb #447f1661
 def read_idx(
     path, # a gzipped IDX file of unsigned bytes
     ndim:int=None, # number of axes that the file must have; None takes any

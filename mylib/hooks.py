@@ -83,13 +83,14 @@ def _measure(act, bins, max_abs, eps):
     numbers = torch.stack([a.mean(), a.std(correction=0), near.float().mean(), units.float().mean()])
     return torch.cat([numbers, torch.histc(size.clamp(max=max_abs), bins, 0, max_abs)])
 
-# %% ../nbs/06_hooks.ipynb #a0f41f20
+# %% ../nbs/06_hooks.ipynb #e36f486b
 _ACTS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Hardswish, nn.Tanh, nn.Sigmoid, GeneralRelu)
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-#| exercise: 06.3
+# %% ../nbs/06_hooks.ipynb #c299070f
 class ActivationStats(Callback):
     "Records mean, std, histogram of magnitudes, near-zero values and dead units of layer outputs (n,units,...) in training batches."
+    fit_only = True
     def __init__(self,
         modules=None, # list of modules, or a function of a module that gives True; default activation functions, else linear and conv layers
         every:int=1, # record each `every`-th training batch
@@ -101,7 +102,7 @@ class ActivationStats(Callback):
             if isinstance(v, bool) or not isinstance(v, int) or v < 1: raise ValueError(f'{k} must be a whole number of at least 1, not {v!r}')
         if not max_abs > 0: raise ValueError(f'max_abs must be positive, not {max_abs!r}')
         self.modules, self.every, self.bins, self.max_abs, self.eps = modules, every, bins, max_abs, eps
-        self._fits, self._on = [], False
+        self._hooks, self._on = Hooks([], None), False
         self._reset([])
 
     def _reset(self, names): self.names, self._rows, self._counts, self._waiting, self._keys, self._batch = names, [], [], [], [], 0
@@ -126,12 +127,10 @@ class ActivationStats(Callback):
         self._keys.append((hook.i, self._batch))
 
     def before_fit(self, learn):
-        self._fits.append(None)  # what cleanup_fit takes away; None for validate and get_preds, which record nothing
-        if not learn.training: return
         found = self._find(learn.model)
         self._reset([n for n, _ in found])
-        self._fits[-1] = hooks = Hooks([m for _, m in found], self._listen)
-        for i, h in enumerate(hooks): h.i = i
+        self._hooks = Hooks([m for _, m in found], self._listen)
+        for i, h in enumerate(self._hooks): h.i = i
 
     def before_batch(self, learn): self._on = learn.training and self._batch % self.every == 0
     def after_predict(self, learn): self._on = False
@@ -143,9 +142,7 @@ class ActivationStats(Callback):
         if self._batch % 32 == 0: self._fold()
 
     def cleanup_fit(self, learn):
-        hooks = self._fits.pop() if self._fits else None
-        if hooks is None: return
-        hooks.remove()
+        self._hooks.remove()
         self._fold()
 
     def _fold(self):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# %% ../nbs/02b_init.ipynb #fe234bdf
+# %% ../nbs/02b_init.ipynb #fd6a7d23
 def _centred(name, x, dim):
     "`x` minus its mean over `dim`, in float32 or better; subtracted twice, so that the first mean's rounding error goes too."
     x = torch.as_tensor(x)
@@ -29,7 +29,7 @@ def _n_along(name, x, dim, correction):
     if n > correction: return n
     raise ValueError(f'{name} has {n} value(s) along dim={dim}; with correction={correction} at least {correction + 1} are needed')
 
-#| exercise: 02b.1
+# %% ../nbs/02b_init.ipynb #f77b0e4b
 def variance(
     x, # floating point tensor of any shape; fp16 and bf16 are widened to float32
     dim=None, # axis or axes to average over; None takes all of them
@@ -41,7 +41,7 @@ def variance(
     n = _n_along('x', d, dim, correction)
     return (d*d).sum(dim=dim, keepdim=keepdim)/(n - correction)
 
-# %% ../nbs/02b_init.ipynb #3a36713b
+# %% ../nbs/02b_init.ipynb #3b751c12
 def _paired(x, y, dim):
     x, y = torch.as_tensor(x), torch.as_tensor(y)
     if x.shape != y.shape: raise ValueError(f'x and y are pairs and need the same shape, not {tuple(x.shape)} and {tuple(y.shape)}')
@@ -57,7 +57,7 @@ def covariance(
     dx, dy = _paired(x, y, dim)
     return (dx*dy).sum(dim=dim)/(_n_along('x', dx, dim, correction) - correction)
 
-#| exercise: 02b.2
+# %% ../nbs/02b_init.ipynb #69bc5277
 def correlation(
     x, # floating point tensor of any shape
     y, # its partner, same shape
@@ -112,13 +112,13 @@ def xavier_uniform_(
     "Fill `tensor` from U(-b, b) with b = gain sqrt(6/(fan_in+fan_out)) and return it (Glorot and Bengio 2010, eq. 16)."
     return _fill(tensor, _xavier_std(tensor, gain), True, generator)
 
-# %% ../nbs/02b_init.ipynb #1912ba69
+# %% ../nbs/02b_init.ipynb #534b23bf
 def _kaiming_std(tensor, a, mode, nonlinearity):
     if mode not in ('fan_in', 'fan_out'): raise ValueError(f"mode must be 'fan_in' (level outputs) or 'fan_out' (level gradients), not {mode!r}")
     fan = fan_in_fan_out(tensor)[mode == 'fan_out']
     return gain(nonlinearity, a)/math.sqrt(max(1, fan))
 
-#| exercise: 02b.4
+# %% ../nbs/02b_init.ipynb #b28f1fbf
 def kaiming_normal_(
     tensor, # (n_out,n_in,*kernel), filled in place
     a:float=0., # slope of the negative side of the leaky ReLU that follows; 0 is ReLU

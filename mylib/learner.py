@@ -34,11 +34,12 @@ class CancelBatchException(Exception): "Raised by a callback to leave the curren
 EVENTS = ('before_fit', 'before_epoch', 'before_batch', 'after_predict', 'after_loss', 'after_backward', 'after_step',
           'after_batch', 'cleanup_batch', 'after_epoch', 'cleanup_epoch', 'after_fit', 'cleanup_fit')
 
-# %% ../nbs/04_learner.ipynb #9ab3be02
+# %% ../nbs/04_learner.ipynb #62b2c192
 class Callback:
     "Base class: define any of `EVENTS` as `def after_batch(self, learn)`; called in the order of `order`, ties as listed."
     order = 0
     writes = ()  # names that only this callback may set, such as ('lr',)
+    fit_only = False  # True: no part in validate, get_preds, predict or a trial run such as lr_find
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -106,16 +107,16 @@ class Metric:
 
     def __repr__(self): return f'{self.name}: {self.value:.4f}'
 
-# %% ../nbs/04_learner.ipynb #34b91fcc
+# %% ../nbs/04_learner.ipynb #0ad4bb0e
 class Recorder(Callback):
-    "Records the loss and learning rate of each training batch in `losses` and `lrs`, and each epoch in `rows`."
-    order, writes = 50, ('recorder',)
+    "Records the loss and learning rate of each training batch in `losses` and `lrs`, each epoch in `rows`, and what schedules set in `sched`."
+    order, writes, fit_only = 50, ('recorder',), True
     def __init__(self,
         train_metrics:bool=False, # compute the metrics on the training batches too
-    ): self.train_metrics, self.losses, self.lrs, self.rows = train_metrics, [], [], []
+    ): self.train_metrics, self.losses, self.lrs, self.rows, self.sched = train_metrics, [], [], [], {}
 
     def before_fit(self, learn):
-        self.losses, self.lrs, self.rows, self._loss = [], [], [], Metric(name='loss')
+        self.losses, self.lrs, self.rows, self.sched, self._loss = [], [], [], {}, Metric(name='loss')
         self._metrics = [m if isinstance(m, Metric) else Metric(m) for m in learn.metrics]
 
     def before_epoch(self, learn):
@@ -183,7 +184,7 @@ def plot_loss(self:Recorder,
     ax.legend()
     return ax
 
-# %% ../nbs/04_learner.ipynb #2422d052
+# %% ../nbs/04_learner.ipynb #8bd9a60b
 class _Bar(tqdm):
     monitor_interval = 0  # no watcher thread
     def __init__(self, *args, draw=None, **kwargs):
@@ -202,7 +203,7 @@ def _in_notebook():
 
 class ProgressCB(Callback):
     "A progress bar for each pass and a table of the epochs, in a terminal or a notebook."
-    order, writes = 60, ('progress',)
+    order, writes, fit_only = 60, ('progress',), True
     def __init__(self,
         always:bool=False, # draw the bar even where the output is no terminal
     ): self.always = always
@@ -331,14 +332,14 @@ def _phase(self:Learner, name, body, cancel):
             for f in self._on['after_' + name]: f(self)
         except cancel: pass
 
-# %% ../nbs/04_learner.ipynb #60e98663
+# %% ../nbs/04_learner.ipynb #f1e77671
 @patch
 def _check_targets(self:Learner):
     p, t = self.preds, self.batch[-1]
     if isinstance(p, torch.Tensor) and isinstance(t, torch.Tensor) and t.is_floating_point() and p.shape != t.shape and p.numel() == t.numel():
         raise ValueError(f'predictions {tuple(p.shape)} and targets {tuple(t.shape)} would broadcast to a matrix: give both the same shape')
 
-#| exercise: 04.4
+# %% ../nbs/04_learner.ipynb #c92eb9e5
 @patch
 def _one_batch(self:Learner):
     stage, on = 'predict', self._on
@@ -446,9 +447,9 @@ def no_progress(self:Learner):
     try: yield self
     finally: self.cbs = cbs
 
-# %% ../nbs/04_learner.ipynb #e26795e6
+# %% ../nbs/04_learner.ipynb #c75d5b6d
 @patch
-def _quiet(self:Learner): return [cb for cb in self.cbs if not isinstance(cb, (Recorder, ProgressCB))]
+def _quiet(self:Learner): return [cb for cb in self.cbs if not cb.fit_only]
 
 @patch
 def validate(self:Learner,

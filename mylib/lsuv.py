@@ -39,7 +39,7 @@ def _stats(run, watched):
     vals = torch.cat([o.flatten() for o in h.outs])
     return vals.mean().item(), vals.std(correction=0).item()
 
-# %% ../nbs/07a_lsuv.ipynb #1536ee32
+# %% ../nbs/07a_lsuv.ipynb #fa9291bf
 def _shiftable(layer, watched): return (watched is layer and layer.bias is not None) or getattr(watched, 'sub', None) is not None
 
 def _correct(layer, watched, mean, std):
@@ -58,7 +58,7 @@ def _scale(name, run, layer, watched, tol, max_iter):
         if i < max_iter: _correct(layer, watched, mean, std)
     raise RuntimeError(f'layer {name!r}: mean {mean:.4g}, std {std:.4g} after {max_iter} corrections; raise max_iter or tol, or watch the layer instead of its activation')
 
-#| exercise: 07a.1
+# %% ../nbs/07a_lsuv.ipynb #aabd6e94
 @torch.no_grad()
 def lsuv_init(
     model, # an `nn.Module`, initialised already, best with orthonormal or Kaiming weights; changed in place

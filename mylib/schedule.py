@@ -84,41 +84,37 @@ def _key(group, name):
     if name not in numbers: raise ValueError(f'the optimizer has no number {name!r} to schedule; it has {", ".join(numbers)}')
     return name if name in group else 'betas'
 
-# %% ../nbs/05_schedule.ipynb #c64af09e
+# %% ../nbs/05_schedule.ipynb #27059c85
 class SchedCB(Callback):
     "Sets hyper-parameters before each training batch to the values of schedules at `(epoch + iter/n_iter)/n_epoch`, and to their last at the end."
-    order = -10
+    order, fit_only = -10, True
     def __init__(self,
         scheds:dict=None, # name of a hyper-parameter -> schedule, or a list with one per parameter group
         **kwargs, # the same as keywords; `momentum` is also the name of the first of `betas`
     ):
-        self.scheds, self.values = {**(scheds or {}), **kwargs}, {}
+        self.scheds = {**(scheds or {}), **kwargs}
         if not self.scheds: raise ValueError('SchedCB needs at least one schedule, such as lr=sched_cos(0.1, 0.01)')
         for name, fs in self.scheds.items():
             for f in _listify(fs): _check_sched(name, f)
         self.writes = tuple(self.scheds)
 
     def before_fit(self, learn):
-        if not learn.training: return
-        groups, self._todo, self.values = learn.opt.param_groups, [], {}
+        groups, self._todo = learn.opt.param_groups, []
         for name, fs in self.scheds.items():
             fs = fs if isinstance(fs, (list, tuple)) else [fs]*len(groups)
             if len(fs) != len(groups): raise ValueError(f'{name} has {len(fs)} schedules, but the optimizer has {len(groups)} parameter groups: give one for each, or one for all')
-            self.values[name] = [[] for _ in groups]
-            self._todo += [(i, _key(g, name), f, self.values[name][i]) for i, (g, f) in enumerate(zip(groups, fs))]
+            self._todo += [(name, i, _key(g, name), f) for i, (g, f) in enumerate(zip(groups, fs))]
 
     def before_epoch(self, learn):
         if not learn.training: return
         if learn.n_iter is None: raise TypeError('a schedule needs the number of batches, and the training loader has no len: give it one, or use a constant rate')
-        rec = learn.recorder
-        if getattr(rec, '_sched', (None,))[0] is not rec.losses: rec._sched = (rec.losses, {})  # a new fit
-        rec._sched[1].update(self.values)
+        for name in self.scheds: learn.recorder.sched.setdefault(name, [[] for _ in learn.opt.param_groups])
 
     def before_batch(self, learn):
         if not learn.training: return
         pos = (learn.epoch + learn.iter/learn.n_iter)/learn.n_epoch
-        for i, key, f, values in self._todo:
-            values.append(self._set(learn.opt.param_groups[i], key, f(pos)))
+        for name, i, key, f in self._todo:
+            learn.recorder.sched[name][i].append(self._set(learn.opt.param_groups[i], key, f(pos)))
 
     def _set(self, group, key, v):
         group[key] = v if key != 'betas' else (v, *group['betas'][1:])
@@ -126,11 +122,11 @@ class SchedCB(Callback):
 
     def after_epoch(self, learn):
         if learn.training and learn.epoch + 1 == learn.n_epoch:
-            for i, key, f, _ in self._todo: self._set(learn.opt.param_groups[i], key, f(1.))
+            for _, i, key, f in self._todo: self._set(learn.opt.param_groups[i], key, f(1.))
 
     def __repr__(self): return f'SchedCB({", ".join(self.scheds)})'
 
-# %% ../nbs/05_schedule.ipynb #52362755
+# %% ../nbs/05_schedule.ipynb #67e5906b
 def _check_cycle(lr_max, moms, shares, **divs):
     rates = [_rate(m) for m in _listify(lr_max)]
     if moms is not None and (len(moms) != 3 or not all(0 <= m < 1 for m in moms)): raise ValueError(f'moms must be three numbers in 0..1, such as (0.95, 0.85, 0.95), or None to leave momentum alone, not {moms!r}')
@@ -142,7 +138,7 @@ def _check_cycle(lr_max, moms, shares, **divs):
 
 def _per_group(fs): return fs[0] if len(fs) == 1 else fs
 
-#| exercise: 05.4
+# %% ../nbs/05_schedule.ipynb #0a67e08e
 def one_cycle(
     lr_max, # the highest rate; a list gives one per parameter group
     pct_start:float=0.25, # share of the training until it is reached
@@ -157,7 +153,7 @@ def one_cycle(
     if moms is not None: scheds['momentum'] = cycle(*moms)
     return SchedCB(scheds)
 
-# %% ../nbs/05_schedule.ipynb #bb525676
+# %% ../nbs/05_schedule.ipynb #93ae6e83
 @patch
 def fit_one_cycle(self:Learner,
     n_epoch:int, # number of epochs
@@ -178,8 +174,7 @@ def fit_one_cycle(self:Learner,
 def plot_sched(self:Recorder):
     "Plot what the schedules of the last fit set, by batch, one picture per hyper-parameter; returns the array of axes."
     import matplotlib.pyplot as plt
-    of, found = getattr(self, '_sched', (None, {}))
-    curves = {'lr': [self.lrs], **(found if of is self.losses else {})}
+    curves = {'lr': [self.lrs], **self.sched}
     _, axs = plt.subplots(1, len(curves), squeeze=False, figsize=(4*len(curves), 2.6))
     for ax, (name, groups) in zip(axs[0], curves.items()):
         for i, values in enumerate(groups): ax.plot(values, label=f'group {i}')
@@ -359,7 +354,7 @@ def plot(self:LRFinderCB,
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss')
     return ax
 
-# %% ../nbs/05_schedule.ipynb #547cf65b
+# %% ../nbs/05_schedule.ipynb #8b04c5c6
 class _Cycle:
     "`n` batches from `dl`, as many passes as that takes."
     def __init__(self, dl, n): self.dl, self.n = dl, n
@@ -387,7 +382,7 @@ def lr_find(self:Learner,
     if isinstance(n_iter, bool) or not isinstance(n_iter, int) or n_iter < 10: raise ValueError(f'n_iter must be a whole number of at least 10, not {n_iter!r}')
     finder = LRFinderCB(lr_start, lr_end, stop)
     batches = _Cycle(self._nonempty('train'), n_iter)
-    cbs = _in_order([cb for cb in self._quiet() if not isinstance(cb, SchedCB)] + [finder])
+    cbs = _in_order(self._quiet() + [finder])
     with _no_trace(self, lr_start): self._run(1, [(batches, True)], cbs)
     try: found = finder.suggest()
     except ValueError:

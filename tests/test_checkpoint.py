@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mylib.checkpoint import CheckpointCB, CheckpointError, EarlyStoppingCB, _pack, _unpack, load_state, save_state
+from mylib.checkpoint import CheckpointCB, CheckpointError, EarlyStoppingCB, SaveBestCB, _pack, _unpack, load_state, save_state
 
 PROGRAM = '''
 import hashlib, json, os, random, signal, sys
@@ -18,6 +18,7 @@ from mylib.core import set_seed
 from mylib.dataloader import DataLoaders, TensorDataset
 from mylib.learner import Callback, Learner, Recorder, accuracy
 from mylib.losses import cross_entropy
+import mylib.schedule
 
 folder, epoch, batch, event = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
@@ -38,10 +39,10 @@ data = TensorDataset(x, (x[:, 0] > 0).long())
 model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
 learn = Learner(model, DataLoaders.from_datasets(data, data, batch_size=16, seed=3), cross_entropy, 0.01, metrics=accuracy,
                 opt_func=lambda p, lr: torch.optim.AdamW(p, lr=lr), cbs=[Recorder(train_metrics=True), NoiseCB()])
-with learn.no_progress(): learn.fit(4, cbs=[CheckpointCB(folder, every=4, resume=True), SaveBestCB('accuracy'), KillCB()])
+with learn.no_progress(): learn.fit_one_cycle(4, 0.02, cbs=[CheckpointCB(folder, every=4, resume=True), SaveBestCB('accuracy'), KillCB()])
 h = hashlib.sha256(b''.join(v.numpy().tobytes() for v in learn.model.state_dict().values())).hexdigest()
 rows = [{k: v for k, v in r.items() if k != 'time'} for r in learn.recorder.rows]
-print(json.dumps(dict(weights=h, losses=learn.recorder.losses, lrs=learn.recorder.lrs, rows=rows)))
+print(json.dumps(dict(weights=h, losses=learn.recorder.losses, lrs=learn.recorder.lrs, sched=learn.recorder.sched, rows=rows)))
 '''
 
 
@@ -140,6 +141,25 @@ def test_early_stopping_remembers_across_a_resume(tmp_path):
         return learn
     fit(2, 0)
     assert len(fit(5, 2).recorder.rows) == 4  # one wait before, two after
+
+
+def test_takes_no_part_in_trial_runs(tmp_path):
+    from torch import nn
+
+    import mylib.schedule  # noqa: F401  (lr_find)
+    from mylib.dataloader import DataLoaders, TensorDataset
+    from mylib.learner import Learner
+    from mylib.losses import cross_entropy
+    data = TensorDataset(torch.randn(64, 4), torch.arange(64) % 2)
+    best = SaveBestCB()
+    learn = Learner(nn.Linear(4, 2), DataLoaders.from_datasets(data, data, batch_size=8, seed=0), cross_entropy, 0.1, cbs=[CheckpointCB(tmp_path, every=1), best])
+    learn.lr_find(1e-3, 10, show=False)
+    learn.validate()
+    assert not list(tmp_path.iterdir())
+    with learn.no_progress(): learn.fit(1)
+    files, score = sorted(tmp_path.iterdir()), best.best
+    learn.validate(); learn.get_preds(); learn.lr_find(1e-3, 10, show=False)
+    assert sorted(tmp_path.iterdir()) == files and best.best == score
 
 
 def test_arguments(tmp_path):

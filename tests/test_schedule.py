@@ -136,7 +136,7 @@ def test_positions_values_and_the_last_value(n_epoch, batch_size):
     learn.fit(n_epoch, cbs=cb)
     n = n_epoch*len(learn.dls.train)
     assert learn.recorder.lrs == pytest.approx([f(i/n) for i in range(n)])
-    assert cb.values['lr'] == [learn.recorder.lrs] and len(cb.values['momentum'][0]) == n
+    assert learn.recorder.sched['lr'] == [learn.recorder.lrs] and len(learn.recorder.sched['momentum'][0]) == n
     assert (learn.opt.param_groups[0]['lr'], learn.opt.param_groups[0]['momentum']) == (0.1, 0.5)
 
 
@@ -159,7 +159,7 @@ def test_groups_and_the_momentum_of_adam():
     learn.fit_one_cycle(1, [0.001, 0.01], div_final=10)
     assert [g['lr'] for g in learn.opt.param_groups] == pytest.approx([0.0001, 0.001])
     assert [g['betas'] for g in learn.opt.param_groups] == [(0.95, 0.999)]*2
-    assert [len(v) for v in learn.recorder._sched[1]['lr']] == [10, 10]
+    assert [len(v) for v in learn.recorder.sched['lr']] == [10, 10]
     with pytest.raises(ValueError, match='lr has 3 schedules, but the optimizer has 2'): learn.fit_one_cycle(1, [0.1]*3)
 
 
@@ -174,7 +174,7 @@ def test_constants_functions_without_arguments_and_doubles_are_refused():
     with pytest.raises(ValueError, match="both write 'lr'"): get_learner().fit_one_cycle(1, cbs=SchedCB(lr=sched_no(0.1)))
     learn = get_learner()
     learn.fit(1, cbs=[SchedCB(lr=sched_no(0.1)), SchedCB(momentum=sched_no(0.5))])
-    assert set(learn.recorder._sched[1]) == {'lr', 'momentum'}
+    assert set(learn.recorder.sched) == {'lr', 'momentum'}
 
 
 def test_a_permanent_schedule_does_nothing_in_validation_and_before_the_first_fit():
