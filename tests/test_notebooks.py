@@ -60,6 +60,11 @@ def test_sections(lesson):
     assert not missing, f'expected once each: {missing}; the headings are {headings}'
 
 
+def test_directives_open_their_cells(nb):
+    late = [(c.index, l) for c in nb.code for l in c.source.splitlines()[len(c.marks):] if re.match(r'#\s*\|', l)]
+    assert not late, f'directives below code, where nbdev and the workbook do not see them: {late}'
+
+
 def test_exercises_are_whole(lesson):
     exs = lesson.exercises
     assert len(exs) >= 3, f'{len(exs)} exercises; a lesson has three or more'
