@@ -142,13 +142,13 @@ def _restore(learn, s):
         raise ValueError(f'{type(learn.dls.train).__name__} cannot begin in the middle of an epoch: it has no iter_from. Use the DataLoader of lesson 03a')
     learn.start = s['epoch'], s['batch']
 
-# %% ../nbs/05a_checkpoint.ipynb #4bf54b36
+# %% ../nbs/05a_checkpoint.ipynb #20efcffe
 class CheckpointCB(Callback):
     "Writes checkpoints of a fit to a folder, and resumes from the newest sound one, in the middle of an epoch if need be."
     order, writes, fit_only = 90, ('checkpoint',), True
     def __init__(self,
         folder, # where the files are; one folder for one run
-        every:int=100, # training batches between checkpoints; one more is written at the end of each epoch
+        every:int=100, # training batches between checkpoints, at least; one more is written at the end of each epoch
         keep:int=3, # how many files to keep
         resume:bool=False, # go on from the newest sound checkpoint in the folder, if there is one
     ):
@@ -178,6 +178,7 @@ class CheckpointCB(Callback):
             if k in self._state['callbacks']: cb.load_state_dict(self._state['callbacks'][k])
 
     def before_epoch(self, learn):
+        if learn.training: self._at = learn.start[1] if learn.epoch == learn.start[0] else 0
         if not self._state: return
         if self._state['batch']: self._callbacks(learn)
         set_rng_state(self._state['rng'])
@@ -188,7 +189,9 @@ class CheckpointCB(Callback):
         for f in self.files()[:-self.keep]: f.unlink()
 
     def after_batch(self, learn):
-        if learn.training and (learn.iter + 1) % self.every == 0: self._save(learn, learn.epoch, learn.iter + 1)
+        if not learn.training or learn.iter + 1 - self._at < self.every: return
+        self._at = learn.iter + 1
+        self._save(learn, learn.epoch, self._at)
 
     def after_epoch(self, learn):
         if not learn.training or learn.dls.valid is None: self._save(learn, learn.epoch + 1, 0)

@@ -461,9 +461,9 @@ def validate(self:Learner,
     row = {k: v for k, v in rec.rows[-1].items() if k not in ('epoch', 'time')}
     return namedtuple('Validation', row, rename=True)(*row.values())
 
-# %% ../nbs/04_learner.ipynb #835cca15
+# %% ../nbs/04_learner.ipynb #563ef8d7
 class _CollectCB(Callback):
-    order = 50
+    order = 100  # the last to see the predictions
     def before_fit(self, learn): self.preds, self.targets = [], []
     def after_predict(self, learn):
         self.preds.append(to_cpu(learn.preds)); self.targets.append(to_cpu(learn.batch[-1]))
