@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_all.ipynb #bd3f9b76
+# %% ../nbs/99_all.ipynb #28ad9870
 import sys
 
+from .augment import *
 from .autograd import *
 from .backprop import *
 from .checkpoint import *
 from .core import *
+from .datablock import *
 from .dataloader import *
 from .datasets import *
 from .hooks import *
@@ -20,11 +22,16 @@ from .learner import *
 from .losses import *
 from .lsuv import *
 from .matmul import *
+from .mixup import *
 from .norm import *
+from .optim import *
+from .precision import *
+from .rnn import *
 from .schedule import *
+from .text import *
 from .train import *
 
-# %% ../nbs/99_all.ipynb #b83ca496
-_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv train'
+# %% ../nbs/99_all.ipynb #dcd536a4
+_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv datablock optim augment mixup precision text rnn train'
 _modules = [sys.modules[f'mylib.{m}'] for m in _lessons.split()]
 __all__ = sorted({n for m in _modules for n in m.__all__})

@@ -16,6 +16,7 @@ from mylib.all import *
 assert Path(mylib.all.__file__).parents[1] == Path(sys.argv[1]), mylib.all.__file__
 assert len(reviews()) == 23_703 and len(wiki()) == 106
 train, valid = (TensorDataset(*s.tensors(), vocab=s.vocab) for s in fashion_mnist(full=False))
+set_seed(0)
 learn = Learner(small_cnn(4), DataLoaders.from_datasets(train, valid, batch_size=64), cross_entropy, 0.05, metrics=accuracy)
 learn.fit(1)
 print(learn.recorder.rows[-1]['accuracy'])
