@@ -379,6 +379,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mylib.dataloader._context': ('dataloader.html#_context', 'mylib/dataloader.py'),
                                   'mylib.dataloader._draw_seed': ('dataloader.html#_draw_seed', 'mylib/dataloader.py'),
                                   'mylib.dataloader._from_workers': ('dataloader.html#_from_workers', 'mylib/dataloader.py'),
+                                  'mylib.dataloader._interrupt_later': ('dataloader.html#_interrupt_later', 'mylib/dataloader.py'),
                                   'mylib.dataloader._ints': ('dataloader.html#_ints', 'mylib/dataloader.py'),
                                   'mylib.dataloader._load': ('dataloader.html#_load', 'mylib/dataloader.py'),
                                   'mylib.dataloader._located': ('dataloader.html#_located', 'mylib/dataloader.py'),

@@ -274,7 +274,7 @@ class _Worker:
         if isinstance(reply, _Failure): raise reply.error from _WorkerTraceback(f'in worker process {self.proc.pid}:\n{reply.text}')
         return reply
 
-# %% ../nbs/03a_dataloader.ipynb #590f1e39
+# %% ../nbs/03a_dataloader.ipynb #9010e199
 def _stop(workers, owner):
     "End all `workers`: ask, wait a moment, then insist. Does nothing in a process other than `owner`."
     if os.getpid() != owner: return
@@ -288,11 +288,20 @@ def _stop(workers, owner):
         for w in alive: w.proc.join(1)
     for w in workers: w.proc.close()
 
+@contextmanager
+def _interrupt_later():
+    "Inside, Ctrl-C waits (where the system can make it wait); it arrives on leaving."
+    if not hasattr(signal, 'pthread_sigmask'): yield; return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try: yield
+    finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 def _from_workers(n, tasks, *args):
     "The batches for `tasks`, pairs (number, indices), in their order, from `n` workers that are at most two batches ahead each."
     workers, waiting, owner = [], deque(), os.getpid()
     try:
-        for _ in range(n): workers.append(_Worker(*args))
+        with _interrupt_later():
+            for _ in range(n): workers.append(_Worker(*args))
         for k, task in enumerate(islice(tasks, 2*n)):
             workers[k % n].send(task); waiting.append(workers[k % n])
         while waiting:

@@ -451,7 +451,7 @@ def test_the_compiled_step_is_the_same_and_follows_schedules():
 
 def test_without_a_compiler_there_is_one_warning_and_the_same_result(monkeypatch):
     import mylib.optim as m
-    def fails(parts): raise RuntimeError('no g++')
+    def fails(*args): raise RuntimeError('no g++')
     monkeypatch.setattr(m, '_compiled', fails)
     ps = params()
     qs = twin(ps)

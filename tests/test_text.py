@@ -138,7 +138,8 @@ def test_order_and_errors(num_workers, capfd):
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='signals are POSIX')
-def test_ctrl_c_leaves_no_process(tmp_path):
+@pytest.mark.parametrize('wait', [0, 0.01, 0.3]) # while workers start, and later
+def test_ctrl_c_leaves_no_process(wait):
     program = f'''
 import sys, time; sys.path.insert(0, {os.path.dirname(__file__)!r})
 from test_text import Slow
@@ -152,7 +153,7 @@ except KeyboardInterrupt:
     while True:  # until the bar moves
         c = p.stderr.read(1)
         if c == '/' or not c: break
-    time.sleep(0.3)
+    time.sleep(wait)
     os.killpg(p.pid, signal.SIGINT)
     out, err = p.communicate(timeout=60)
     assert out == 'interrupted 0\n' and 'Traceback' not in err, err
