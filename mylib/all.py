@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_all.ipynb #28ad9870
+# %% ../nbs/99_all.ipynb #c5517fc1
 import sys
 
 from .augment import *
 from .autograd import *
+from .awd_lstm import *
 from .backprop import *
 from .checkpoint import *
 from .core import *
 from .datablock import *
 from .dataloader import *
 from .datasets import *
+from .distributed import *
 from .hooks import *
 from .init import *
 from .learner import *
@@ -30,8 +32,9 @@ from .rnn import *
 from .schedule import *
 from .text import *
 from .train import *
+from .xresnet import *
 
-# %% ../nbs/99_all.ipynb #dcd536a4
-_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv datablock optim augment mixup precision text rnn train'
+# %% ../nbs/99_all.ipynb #4ffd39cc
+_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv datablock optim augment mixup precision distributed xresnet text rnn awd_lstm train'
 _modules = [sys.modules[f'mylib.{m}'] for m in _lessons.split()]
 __all__ = sorted({n for m in _modules for n in m.__all__})

@@ -399,7 +399,7 @@ def add_param_group(self:Optimizer,
     self.param_groups.append(group)
     self._blocks = None
 
-# %% ../nbs/09_optim.ipynb #33fcbd7e
+# %% ../nbs/09_optim.ipynb #c724dfcc
 def _bins(params, limit):
     "Lists of consecutive `params` with `limit` numbers at most, or of one tensor."
     bins, n = [], math.inf
@@ -414,13 +414,14 @@ def _share(self:Optimizer, params, device, parts):
     "Pairs: how to treat a block, and the list of its parameters."
     whole, many = any(q.whole for q in parts), self.compile or len(parts) > 3  # many passes are worth the cutting and packing
     if device.type != 'cpu' and (whole or not self.compile): return [('list', params)]
-    limit = min(self.block, sum(p.numel() for p in params)//(2 if self.compile else 4)) if many else 0  # temporaries: never more than a copy of the model
+    most = sum(p.numel() for p in params)//(2 if self.compile else 4)  # temporaries: never more than a copy of the model
+    limit = min(self.block, most) if many else 0
     least = math.inf if not many else limit//4 if self.compile else self.block
     shares = dict(list=[], pack=[], split=[])
     for p in params:
         n = 0 if whole or not p.is_contiguous() or p.is_complex() else p.numel()
         shares['pack' if 0 < n <= limit//4 else 'split' if n > least else 'list'].append(p)
-    packs = [('pack' if len(ps) > 1 else 'split', ps) for ps in _bins(shares['pack'], limit)]
+    packs = [('pack' if len(ps) > 1 else 'split', ps) for ps in _bins(shares['pack'], min(2*self.block, most) if self.compile else limit)]
     big, n = shares['split'], 16 if self.compile else 1
     large = [('flat' if len(ps) > 1 else 'split', ps) for ps in (big[i:i + n] for i in range(0, len(big), n))]
     return large + packs + [('list', ps) for ps in _bins(shares['list'], self.block)]

@@ -10,7 +10,8 @@ import math
 
 import torch
 
-# %% ../nbs/12_precision.ipynb #0a15dc84
+# %% ../nbs/12_precision.ipynb #2c8b8ff0
+from .core import apply_nested
 from .learner import CancelBatchException, Callback
 
 # %% ../nbs/12_precision.ipynb #de41c231
@@ -49,7 +50,7 @@ class DynamicScale:
 # %% ../nbs/12_precision.ipynb #96f9ae2b
 _HALVES = dict(fp16=torch.float16, float16=torch.float16, bf16=torch.bfloat16, bfloat16=torch.bfloat16)
 
-# %% ../nbs/12_precision.ipynb #811d1996
+# %% ../nbs/12_precision.ipynb #0eac7feb
 class MixedPrecisionCB(Callback):
     "Forward passes under `torch.autocast`, weights and losses in float32; for float16 with a dynamic loss scale, whose overflowing steps are skipped and counted in `skipped`."
     order, writes = 80, ('precision',)
@@ -76,7 +77,7 @@ class MixedPrecisionCB(Callback):
 
     def after_predict(self, learn):
         self._leave()
-        learn.preds = _float(learn.preds)
+        learn.preds = apply_nested(lambda t: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t, learn.preds)
 
     def after_loss(self, learn):
         if learn.training and self.dtype == torch.float16: learn.loss = learn.loss*self.scaler.scale
@@ -98,11 +99,6 @@ class MixedPrecisionCB(Callback):
         self.skipped = s['skipped']
 
     def __repr__(self): return f'MixedPrecisionCB({str(self.dtype).removeprefix("torch.")})'
-
-def _float(o):
-    "16-bit tensors in `o` (a tensor, or tuples and lists of them) as float32."
-    if isinstance(o, (tuple, list)): return type(o)(map(_float, o))
-    return o.float() if isinstance(o, torch.Tensor) and o.dtype in (torch.float16, torch.bfloat16) else o
 
 # %% ../nbs/12_precision.ipynb #df98590b
 class GradientAccumulationCB(Callback):
