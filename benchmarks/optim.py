@@ -10,11 +10,8 @@ import argparse, copy, platform, warnings
 
 import torch
 from mylib.core import bench
-from mylib.optim import LAMB, LARS, SGD, Adam, AdamW, RMSProp
+from mylib.optim import LAMB, LARS, SGD, Adam, AdamW, PeakBytes, RMSProp
 from torch import nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 
 def resnet18_shapes():
@@ -36,25 +33,6 @@ def with_grads(shapes):
     ps = [nn.Parameter(torch.randn(s)*0.05) for s in shapes]
     for p in ps: p.grad = torch.randn_like(p)
     return ps
-
-
-class PeakBytes(TorchDispatchMode):
-    "The most bytes that were alive at one time in tensors made inside; seen after each operation."
-    def __init__(self):
-        super().__init__()
-        self.old, self.new, self.peak = {}, {}, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        def key(t): return t.untyped_storage()._cdata
-        def live(seen): return {k: v for k, v in seen.items() if not v[0].expired()}  # addresses are used again
-        self.old, self.new = live(self.old), live(self.new)
-        for t in tree_leaves((args, kwargs)):
-            if isinstance(t, torch.Tensor) and key(t) not in self.new: self.old[key(t)] = (StorageWeakRef(t.untyped_storage()),)
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, torch.Tensor) and key(t) not in self.old: self.new[key(t)] = StorageWeakRef(t.untyped_storage()), t.untyped_storage().nbytes()
-        self.peak = max(self.peak, sum(n for _, n in self.new.values()))
-        return out
 
 
 def peak(opt):

@@ -14,8 +14,8 @@ from fastcore.basics import patch
 import torch
 import torch.nn.functional as F
 
-# %% ../nbs/10_augment.ipynb #5f1fb19b
-from .checkpoint import rng_state, set_rng_state
+# %% ../nbs/10_augment.ipynb #df0de692
+from .core import keep_rng, _whole
 from .datablock import IntToFloat, Pipeline, _Named
 from .learner import Callback, Learner
 
@@ -317,7 +317,7 @@ class RandomLighting(_Named):
         z = torch.baddbmm(b.to(x.dtype), M.to(x.dtype), (x if linear else x.logit(1e-6)).flatten(2)).view_as(x)
         return (z.clamp_(0, 1) if linear else z.sigmoid_()), *ys
 
-# %% ../nbs/10_augment.ipynb #cb7be5d4
+# %% ../nbs/10_augment.ipynb #72c0d6df
 class RandomErasing(_Named):
     "Fills one or more random rectangles of each item with noise or a constant (arXiv:1708.04896)."
     order, train_only = 40, True
@@ -329,7 +329,7 @@ class RandomErasing(_Named):
         fill=None, # a number; None: uniform noise in 0..1
     ):
         if not 0 <= sl <= sh <= 1: raise ValueError(f'0 <= sl <= sh <= 1 is needed, not {sl!r} and {sh!r}')
-        if max_count < 1: raise ValueError(f'max_count must be at least 1, not {max_count!r}')
+        _whole('max_count', max_count, 1)
         self.p, self.sl, self.sh, self.min_aspect, self.max_count, self.fill = _between('p', p, 0, 1), sl, sh, min_aspect, max_count, fill
 
     def draw(self, n, h, w, device):
@@ -394,7 +394,7 @@ class BatchTransformCB(Callback):
     @torch.no_grad()
     def before_batch(self, learn): learn.batch = (self.train if learn.training else self.valid)(learn.batch)
 
-# %% ../nbs/10_augment.ipynb #deedf9eb
+# %% ../nbs/10_augment.ipynb #8d6e730d
 def _random(tfms): return [t for t in tfms if getattr(t, 'train_only', False)]
 
 @patch
@@ -406,29 +406,29 @@ def tta(self:Learner,
     tfms=None, # random batch transforms that make the views; default those used in training, of the loaders or of a `BatchTransformCB`
 ):
     "As `get_preds`, the mean of predictions over the plain items and `n` augmented views of each; random generators are put back."
-    if n < 1: raise ValueError(f'n must be at least 1 view, not {n!r}')
+    _whole('n', n, 1)
     dl = self._nonempty('valid') if dl is None else dl
-    own, cbs, mode, state = getattr(dl, 'after_batch', None), self.cbs, self.model.training, rng_state()  # `own`: a loader of lesson 08
+    own, cbs, mode = getattr(dl, 'after_batch', None), self.cbs, self.model.training  # `own`: a loader of lesson 08
     held = [cb for cb in cbs if isinstance(cb, BatchTransformCB)]
     if tfms is not None:
         tfms = [tfms] if callable(tfms) else list(tfms)
         in_loader, in_cb = (tfms, []) if own else ([], tfms)
     else: in_loader, in_cb = _random(getattr(self.dls.train, 'after_batch', own).funcs) if own else [], _random(t for cb in held for t in cb.train.funcs)
     if not _random(in_loader + in_cb): raise ValueError('tta found no random transforms: pass tfms=aug_transforms(), or train with batch transforms that have some')
-    try:
-        preds, targets = self.get_preds(dl, act)
-        if own: dl.after_batch = Pipeline([*own.funcs, *in_loader])
-        views = BatchTransformCB([t for cb in held for t in cb.valid.funcs] + in_cb)
-        views.valid = views.train
-        self.cbs = [cb for cb in cbs if cb not in held] + [views]
-        mean = torch.zeros_like(preds)
-        for _ in range(n):
-            p, t = self.get_preds(dl, act)
-            if not torch.equal(t, targets): raise ValueError('the targets differ between two passes: tta needs a loader that does not shuffle, and targets that do not move')
-            mean += p/n
-    finally:
-        self.cbs = cbs
-        if own: dl.after_batch = own
-        self.model.train(mode)
-        set_rng_state(state)
+    with keep_rng():
+        try:
+            preds, targets = self.get_preds(dl, act)
+            if own: dl.after_batch = Pipeline([*own.funcs, *in_loader])
+            views = BatchTransformCB([t for cb in held for t in cb.valid.funcs] + in_cb)
+            views.valid = views.train
+            self.cbs = [cb for cb in cbs if cb not in held] + [views]
+            mean = torch.zeros_like(preds)
+            for _ in range(n):
+                p, t = self.get_preds(dl, act)
+                if not torch.equal(t, targets): raise ValueError('the targets differ between two passes: tta needs a loader that does not shuffle, and targets that do not move')
+                mean += p/n
+        finally:
+            self.cbs = cbs
+            if own: dl.after_batch = own
+            self.model.train(mode)
     return torch.lerp(mean, preds, 1/(n + 1) if beta is None else beta), targets

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-# %% ../nbs/17a_awd_lstm.ipynb #0cd78b08
-from .core import apply_nested, to_device
-from .dataloader import _whole
+# %% ../nbs/17a_awd_lstm.ipynb #59e9ad8a
+from .core import apply_nested, to_device, _whole
 from .learner import Callback
 from .losses import cross_entropy, softmax
 from .rnn import LSTM, _Recurrent
@@ -144,8 +143,8 @@ class AWDLSTM(nn.Module):
         if not self.bidir: self.state = apply_nested(torch.Tensor.detach, new)
         return x
 
-# %% ../nbs/17a_awd_lstm.ipynb #f6991bfa
-_CHUNK = {'cpu': 2**21}  # scores that are held at once; elsewhere 2**25
+# %% ../nbs/17a_awd_lstm.ipynb #b95427a9
+_CHUNK = {'cpu': 2**22}  # scores that are held at once; elsewhere 2**25
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
@@ -158,7 +157,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             p = F.linear(xi, w, b).to(total.dtype).log_softmax(1)
             total -= p.gather(1, yi).sum()
             p.exp_().scatter_add_(1, yi, p.new_full(yi.shape, -1.))
-            db += p.sum(0)
+            db += p.new_ones(len(p)) @ p
             p = p.to(x.dtype)
             torch.mm(p, w, out=di)
             if dw.dtype == x.dtype: dw.addmm_(p.T, xi)  # adds in place what the next line would allocate first

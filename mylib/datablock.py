@@ -9,21 +9,21 @@ __all__ = ['image_extensions', 'PathList', 'get_files', 'get_image_files', 'get_
            'ToTensor', 'IntToFloat', 'Normalize', 'Resize', 'ImageBlock', 'RawTextBlock', 'ItemDataset', 'TfmdDL',
            'Skipped', 'verify_images', 'Datasets', 'DataBlock', 'BlockDataLoaders']
 
-# %% ../nbs/08_datablock.ipynb #ac2e0051
+# %% ../nbs/08_datablock.ipynb #72d036d1
 import copy, os, re
 from collections import Counter, namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from fastcore.basics import patch
+from fastcore.basics import listify, patch
 from fastcore.foundation import L, coll_repr
 import numpy as np
 import torch
 
-# %% ../nbs/08_datablock.ipynb #1c7a5aff
-from .core import default_device, show_images, to_cpu
-from .dataloader import DataLoader, DataLoaders, Dataset, collate, _draw_seed, _located, _seeded, _whole
+# %% ../nbs/08_datablock.ipynb #858f98e8
+from .core import default_device, keep_rng, show_images, to_cpu, _whole
+from .dataloader import DataLoader, DataLoaders, Dataset, collate, _draw_seed, _located, _seeded
 
 # %% ../nbs/08_datablock.ipynb #569d50a6
 def _name(o, n=100):
@@ -119,9 +119,7 @@ def get_text_files(
     "The files below a folder that end in .txt."
     return get_files(path, '.txt', recurse, folders)
 
-# %% ../nbs/08_datablock.ipynb #cfb7d4f5
-def _listify(o): return [] if o is None else list(o) if isinstance(o, (list, tuple, L)) else [o]
-
+# %% ../nbs/08_datablock.ipynb #4c1e4289
 class Pipeline:
     "Functions called one after the other, those with a lower attribute `order` first (default 0), ties as listed."
     def __init__(
@@ -129,7 +127,7 @@ class Pipeline:
         funcs=None, # a function or a list of them; a class is called to make one
         train:bool=True, # False leaves out those whose attribute `train_only` is True
     ):
-        funcs = [f() if isinstance(f, type) else f for f in _listify(funcs)]
+        funcs = [f() if isinstance(f, type) else f for f in listify(funcs)]
         for f in funcs:
             if not callable(f): raise TypeError(f'a transform must be callable, and {f!r} is a {type(f).__name__}')
         self.funcs = sorted((f for f in funcs if train or not getattr(f, 'train_only', False)), key=lambda f: getattr(f, 'order', 0))
@@ -170,7 +168,7 @@ class RandomSplitter(_Named):
         cut, order = _cut(len(items), self.valid_pct), _shuffled(len(items), self.seed)
         return order[cut:], order[:cut]
 
-# %% ../nbs/08_datablock.ipynb #76365142
+# %% ../nbs/08_datablock.ipynb #000c77d1
 class GrandparentSplitter(_Named):
     "By the folder above the parent, as in train/CLASS/FILE and valid/CLASS/FILE; items in other folders are left out."
     def __init__(
@@ -182,7 +180,7 @@ class GrandparentSplitter(_Named):
     def __call__(self, items):
         where = {}
         for i, o in enumerate(items): where.setdefault(Path(o).parent.parent.name, []).append(i)
-        split = [[i for name in _listify(names) for i in where.get(name, [])] for names in (self.train_name, self.valid_name)]
+        split = [[i for name in listify(names) for i in where.get(name, [])] for names in (self.train_name, self.valid_name)]
         if not all(split):
             found = f'{len(split[0])} training and {len(split[1])} validation items'
             raise ValueError(f'{self} found {found}; the grandparent folders are {sorted(where)[:20]}')
@@ -402,7 +400,7 @@ def load_image(
 
 def _plain(e, file): return str(e).replace(repr(str(file)), '').strip() or type(e).__name__
 
-# %% ../nbs/08_datablock.ipynb #12a17c2a
+# %% ../nbs/08_datablock.ipynb #9890b35a
 class ToTensor(_Named):
     "PIL image to uint8 tensor (c,h,w); a tensor stays what it is."
     order = 5
@@ -426,7 +424,7 @@ class Normalize(_Named):
         mean, # one number per channel, for images in 0..1
         std, # one number per channel
     ):
-        self.mean, self.std, self._cache = _listify(mean), _listify(std), {}
+        self.mean, self.std, self._cache = listify(mean), listify(std), {}
         if len(self.mean) != len(self.std): raise ValueError(f'mean has {len(self.mean)} numbers, std has {len(self.std)}; one per channel is expected')
         if min(self.std) <= 0: raise ValueError(f'std must be positive, not {self.std}')
 
@@ -531,7 +529,7 @@ class ItemDataset(Dataset):
 
 def _same(o): return o
 
-# %% ../nbs/08_datablock.ipynb #a80ec43d
+# %% ../nbs/08_datablock.ipynb #b75ef039
 class TfmdDL(DataLoader):
     "A DataLoader whose batches go through `after_batch`, a `Pipeline`, in this process and on their device."
     def __init__(
@@ -550,8 +548,7 @@ class TfmdDL(DataLoader):
 
     def one_batch(self):
         "The first batch of the next pass; all random generators stay as they are."
-        devices = [self.device] if self.device.type == 'cuda' else []
-        with torch.random.fork_rng(devices), _seeded(self.seed, self.epoch): return self.after_batch(super().one_batch())
+        with keep_rng(), _seeded(self.seed, self.epoch): return self.after_batch(super().one_batch())
 
 # %% ../nbs/08_datablock.ipynb #c819c471
 class Skipped(namedtuple('Skipped', 'item reason split')):
@@ -611,7 +608,7 @@ class Datasets:
         if self.skipped: lines += [f'{len(self.skipped)} skipped:', _listing(self.skipped)]
         return '\n'.join(lines + [f'note: {n}' for n in self.notes()])
 
-# %% ../nbs/08_datablock.ipynb #ac37d2ec
+# %% ../nbs/08_datablock.ipynb #b4d9ed31
 class DataBlock:
     "Five answers that make data loaders of any source: what kinds of data, where, which split, which input, which target."
     def __init__(
@@ -624,12 +621,12 @@ class DataBlock:
         item_tfms=None, # functions of the decoded x, called in the workers
         batch_tfms=None, # functions of the batch (x, y), called on its device
     ):
-        blocks = [b() if isinstance(b, type) else b for b in _listify(blocks)]
+        blocks = [b() if isinstance(b, type) else b for b in listify(blocks)]
         if len(blocks) != 2 or not all(isinstance(b, TransformBlock) for b in blocks):
             raise TypeError(f'blocks must be two blocks, for x and y, such as (ImageBlock, CategoryBlock); they are {blocks}')
         if isinstance(blocks[1], ImageBlock): raise TypeError('an ImageBlock can be x and not y: transforms see x alone, and would not move the target along')
         self.blocks, self.get_items, self.splitter, self.get_x, self.get_y = blocks, get_items, splitter or RandomSplitter(), get_x, get_y
-        self.item_tfms, self.batch_tfms = _listify(item_tfms), _listify(batch_tfms)
+        self.item_tfms, self.batch_tfms = listify(item_tfms), listify(batch_tfms)
         self._item(True), self._batch(True)  # refuse now what cannot be called
 
     def _item(self, train): return Pipeline([*self.item_tfms, *self.blocks[0].item_tfms], train)

@@ -17,8 +17,8 @@ import torch
 import torch.multiprocessing as mp
 from fastcore.basics import patch
 
-# %% ../nbs/03a_dataloader.ipynb #9573be0b
-from .core import show_images, to_cpu, to_device
+# %% ../nbs/03a_dataloader.ipynb #bdbbdcef
+from .core import show_images, to_cpu, to_device, _whole
 
 # %% ../nbs/03a_dataloader.ipynb #bb8f1b50
 class Dataset:
@@ -66,20 +66,12 @@ class TensorDataset(Dataset):
         new.tensors = tuple(t.to(device) for t in self.tensors)
         return new
 
-# %% ../nbs/03a_dataloader.ipynb #310285ae
+# %% ../nbs/03a_dataloader.ipynb #c84014d6
 def _words(seed, *key):
     "Three 32-bit integers that depend on `seed` and on each integer in `key` (`numpy.random.SeedSequence`)."
     return [int(w) for w in np.random.SeedSequence(seed, spawn_key=key).generate_state(3)]
 
 def _draw_seed(): return int(torch.randint(2**32, ()))
-
-def _whole(name, value, least):
-    "`value` as an int that is at least `least`, or an error that names it."
-    try: number = operator.index(value)
-    except TypeError: number = None
-    if number is None or isinstance(value, bool): raise TypeError(f'{name} must be an integer, not {value!r}')
-    if number < least: raise ValueError(f'{name} must be at least {least}, not {number}')
-    return number
 
 # %% ../nbs/03a_dataloader.ipynb #53fbdfe1
 class SequentialSampler:
@@ -328,8 +320,11 @@ def _check_indices(chunk, n):
         out.append(j % n)
     return out
 
-# %% ../nbs/03a_dataloader.ipynb #ff0852be
-class DataLoader:
+# %% ../nbs/03a_dataloader.ipynb #639701bb
+class _Passes:
+    "What loaders share whose passes depend on `seed` and the number of the `epoch` alone; a loader adds `_pass(epoch, start)`."
+
+class DataLoader(_Passes):
     "Batches of a dataset, in an order and with random numbers that depend only on `seed` and the number of the epoch."
     def __init__(
         self,
@@ -367,11 +362,12 @@ class DataLoader:
         n = f'{len(self.sampler)} indices' if hasattr(self.sampler, '__len__') else 'too few indices (an iterator can be walked only once)'
         return f'no batches: the sampler gives {n}' + (f', and drop_last=True drops a batch of fewer than batch_size={self.batch_size}' if self.drop_last else '')
 
-# %% ../nbs/03a_dataloader.ipynb #98bbad68
+# %% ../nbs/03a_dataloader.ipynb #5340d988
 @patch
 def _indices(self:DataLoader, epoch):
     "The batches of indices of one pass: ranges, tensors or lists of ints."
     bs = self.batch_size
+    if self._own and self.shuffle: self.sampler.seed = self.seed
     if hasattr(self.sampler, 'set_epoch'): self.sampler.set_epoch(epoch)
     if self._sliceable:
         order, n = self.sampler.order, len(self.sampler)
@@ -386,7 +382,7 @@ def _indices(self:DataLoader, epoch):
         yield _check_indices(chunk, len(self.dataset))
     if empty: raise ValueError(self._nothing())
 
-# %% ../nbs/03a_dataloader.ipynb #f9f399c0
+# %% ../nbs/03a_dataloader.ipynb #23045913
 def _ints(idx): return idx.tolist() if isinstance(idx, torch.Tensor) else idx
 
 @patch
@@ -408,7 +404,7 @@ def _pass(self:DataLoader, epoch, start):
 
 @patch
 def iter_from(
-    self:DataLoader,
+    self:_Passes,
     batch:int, # number of the first batch that is wanted
 ):
     "A pass that begins with batch number `batch`, without loading those before it; its batches are the same as in a whole pass."
@@ -417,7 +413,7 @@ def iter_from(
     return self._pass(epoch, batch)
 
 @patch
-def __iter__(self:DataLoader): return self.iter_from(0)
+def __iter__(self:_Passes): return self.iter_from(0)
 
 # %% ../nbs/03a_dataloader.ipynb #6c11a46d
 @patch(as_prop=True)
@@ -449,29 +445,28 @@ def __repr__(self:DataLoader):
     if self.batch_indexed: how = 'whole batches by index' + (', workers not used' if self.num_workers else '')
     return f'DataLoader: {n} of {self.batch_size}, {order}, {how}, epoch {self.epoch}, {self.device}\n  {self.dataset!r:.200}'
 
-# %% ../nbs/03a_dataloader.ipynb #105d2eaf
+# %% ../nbs/03a_dataloader.ipynb #3d85b39c
 @patch
 def set_epoch(
-    self:DataLoader,
+    self:_Passes,
     epoch:int, # 0, 1, 2, ...
 ):
     "Choose the number of the next pass; each pass that is started adds one."
     self.epoch = _whole('epoch', epoch, 0)
 
 @patch
-def state_dict(self:DataLoader):
+def state_dict(self:_Passes):
     "All that determines the passes to come: the seed and the number of the next epoch."
     return dict(seed=self.seed, epoch=self.epoch)
 
 @patch
 def load_state_dict(
-    self:DataLoader,
+    self:_Passes,
     state, # from `state_dict`
 ):
     "Go on as the loader did whose state this is."
     self.seed = _whole('seed', state['seed'], 0)
     self.set_epoch(state['epoch'])
-    if self._own and self.shuffle: self.sampler.seed = self.seed
 
 # %% ../nbs/03a_dataloader.ipynb #d7a1cbf0
 @patch

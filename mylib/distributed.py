@@ -124,7 +124,7 @@ class DistributedCB(Callback):
 
     def __repr__(self): return f'DistributedCB(rank {self.rank} of {self.world})'
 
-# %% ../nbs/12a_distributed.ipynb #2dbcd079
+# %% ../nbs/12a_distributed.ipynb #bd9a3b38
 def _sum_everywhere(tensors, divide_by=1):
     "Replace the tensors by their sums over all processes, in one all-reduce."
     if not tensors: return
@@ -135,6 +135,7 @@ def _sum_everywhere(tensors, divide_by=1):
 @patch
 @torch.no_grad()
 def after_backward(self:DistributedCB, learn):
+    "Add up the gradients of all processes; one that exists nowhere stays absent."
     if self.world == 1: return
     params = [p for g in learn.opt.param_groups for p in g['params'] if p.requires_grad]
     idle = [p for p in params if p.grad is None]
@@ -181,7 +182,7 @@ def _agree(self:DistributedCB, learn):
     for dl in loaders.values():
         if hasattr(dl, 'load_state_dict'): dl.load_state_dict(_from_first(dl.state_dict))
 
-# %% ../nbs/12a_distributed.ipynb #b18ff568
+# %% ../nbs/12a_distributed.ipynb #2fe2a471
 @patch
 def _swap(self:DistributedCB, o, name, f, until):
     "Let `f` stand for the method `name` of the object `o` until the stack `until` is closed."
@@ -190,6 +191,7 @@ def _swap(self:DistributedCB, o, name, f, until):
 
 @patch
 def before_epoch(self:DistributedCB, learn):
+    "Take a part of each batch, and let metrics fold the values of all processes."
     if self.world == 1: return
     learn.dl = self._shard = _Shard(learn.dl, self.rank, self.world)
     for m in [m for cb in learn.running if isinstance(cb, Recorder) for m in (cb._loss, *cb._metrics)]:
@@ -208,15 +210,17 @@ def _fold(self:DistributedCB, m, fold):
 
 @patch
 def before_batch(self:DistributedCB, learn):
+    "Random numbers of its own for each rank but the first, the same again after a resume."
     if self.rank and learn.training: set_seed(_words(getattr(learn.dls.train, 'seed', 0), learn.epoch, learn.iter, self.rank)[0])
 
-# %% ../nbs/12a_distributed.ipynb #23127517
+# %% ../nbs/12a_distributed.ipynb #0fb55b69
 @patch
 def _mean_buffers(self:DistributedCB, learn):
     with torch.no_grad(), self._meet('average the buffers'): _sum_everywhere([b for b in learn.model.buffers() if b.is_floating_point()], self.world)
 
 @patch
 def after_epoch(self:DistributedCB, learn):
+    "Make the running statistics the same everywhere."
     if self.world > 1 and learn.training: self._mean_buffers(learn)
 
 @patch
@@ -233,12 +237,15 @@ def _one_writer(self:DistributedCB, learn):
     silent = lambda h: isinstance(getattr(next(filter(None, h)) if isinstance(h, tuple) else h, '__self__', None), ProgressCB)
     learn._on = {e: tuple(h for h in hs if not silent(h)) for e, hs in learn._on.items()}
 
-# %% ../nbs/12a_distributed.ipynb #9968c65f
+# %% ../nbs/12a_distributed.ipynb #cf3ddede
 @patch
-def cleanup_epoch(self:DistributedCB, learn): self._pass.close()
+def cleanup_epoch(self:DistributedCB, learn):
+    "Give the metrics their own `fold` back."
+    self._pass.close()
 
 @patch
 def cleanup_fit(self:DistributedCB, learn):
+    "End together, or leave word of the error; then undo everything."
     error = sys.exc_info()[1]
     try:
         if error is None and self.world > 1:

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['Hook', 'Hooks', 'leaf_modules', 'ActivationStats']
 
-# %% ../nbs/06_hooks.ipynb #36292bf6
+# %% ../nbs/06_hooks.ipynb #c5d81537
 from functools import partial
 
 from fastcore.basics import patch
 import torch
 from torch import nn
 
+from .core import _whole
 from .init import GeneralRelu
 from .learner import Callback
 
@@ -87,7 +88,7 @@ def _measure(act, bins, max_abs, eps):
 _ACTS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Hardswish, nn.Tanh, nn.Sigmoid, GeneralRelu)
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-# %% ../nbs/06_hooks.ipynb #c299070f
+# %% ../nbs/06_hooks.ipynb #7b34caa3
 class ActivationStats(Callback):
     "Records mean, std, histogram of magnitudes, near-zero values and dead units of layer outputs (n,units,...) in training batches."
     fit_only = True
@@ -98,10 +99,8 @@ class ActivationStats(Callback):
         max_abs:float=10., # upper end of the histogram; larger magnitudes are counted in the last bin
         eps:float=1e-6, # magnitudes up to this are "near zero"
     ):
-        for k, v in dict(every=every, bins=bins).items():
-            if isinstance(v, bool) or not isinstance(v, int) or v < 1: raise ValueError(f'{k} must be a whole number of at least 1, not {v!r}')
         if not max_abs > 0: raise ValueError(f'max_abs must be positive, not {max_abs!r}')
-        self.modules, self.every, self.bins, self.max_abs, self.eps = modules, every, bins, max_abs, eps
+        self.modules, self.every, self.bins, self.max_abs, self.eps = modules, _whole('every', every, 1), _whole('bins', bins, 1), max_abs, eps
         self._hooks, self._on = Hooks([], None), False
         self._reset([])
 

@@ -6,20 +6,20 @@
 __all__ = ['EVENTS', 'CancelFitException', 'CancelEpochException', 'CancelBatchException', 'Callback', 'Metric', 'Recorder',
            'ProgressCB', 'Learner', 'accuracy', 'error_rate']
 
-# %% ../nbs/04_learner.ipynb #a2697a0d
+# %% ../nbs/04_learner.ipynb #6463d460
 import difflib, math, os, time
 from collections import namedtuple
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fastcore.basics import patch
+from fastcore.basics import listify, patch
 import torch
 from torch import nn
 import torch.nn.functional as F
 from tqdm import tqdm
 
-# %% ../nbs/04_learner.ipynb #c84e406d
-from .core import default_device, to_cpu, to_device
+# %% ../nbs/04_learner.ipynb #f08df862
+from .core import default_device, to_cpu, to_device, _whole
 from .dataloader import DataLoaders
 from .losses import accuracy, error_rate, softmax
 
@@ -270,11 +270,9 @@ def _explain(e, learn, stage):
     e.args = (f'{e}\nIn {stage}, batch {learn.iter} of the {"training" if learn.training else "validation"} set: inputs {_shape(learn.batch[:-1])}, '
               f'targets {_shape(learn.batch[-1])}{preds}{loss}. {advice}',)
 
-# %% ../nbs/04_learner.ipynb #fe01e1c3
-def _listify(o): return [] if o is None else list(o) if isinstance(o, (list, tuple)) else [o]
-
-def _rate(lr):
-    if not isinstance(lr, (int, float)) or isinstance(lr, bool) or not 0 < lr < math.inf: raise ValueError(f'lr must be a positive number, not {lr!r}')
+# %% ../nbs/04_learner.ipynb #5d7cb7f0
+def _rate(lr, name='lr'):
+    if not isinstance(lr, (int, float)) or isinstance(lr, bool) or not 0 < lr < math.inf: raise ValueError(f'{name} must be a positive number, not {lr!r}')
     return lr
 
 def _activation(loss_func):
@@ -284,7 +282,7 @@ def _activation(loss_func):
     if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
     return lambda x: x
 
-# %% ../nbs/04_learner.ipynb #566e06e4
+# %% ../nbs/04_learner.ipynb #c5590e48
 _STATE = ('dl', 'batch', 'preds', 'loss', 'epoch', 'n_epoch', 'iter', 'n_iter', 'training', 'start', 'running', '_on')
 
 class Learner:
@@ -305,7 +303,7 @@ class Learner:
         self.dls = DataLoaders(*dls) if isinstance(dls, (list, tuple)) else dls
         if not hasattr(self.dls, 'train'): raise TypeError(f'dls must be DataLoaders or a pair of loaders, not {type(dls).__name__}')
         self.device = torch.device(device or getattr(self.dls.train, '_device', None) or default_device())
-        self.metrics, self.cbs, self.opt = _listify(metrics), _listify(cbs), None
+        self.metrics, self.cbs, self.opt = [*listify(metrics)], [*listify(cbs)], None
         self.cbs = [d() for d in (Recorder, ProgressCB) if not any(isinstance(cb, d) for cb in self.cbs)] + self.cbs
         for k in _STATE: setattr(self, k, None)
 
@@ -405,7 +403,7 @@ def _run(self:Learner, n_epoch, passes, cbs):
         for k, v in saved.items(): setattr(self, k, v)
         if mode is not None: self.model.train(mode)  # called from inside another run
 
-# %% ../nbs/04_learner.ipynb #75a96bfd
+# %% ../nbs/04_learner.ipynb #60b2e26e
 @patch
 def _nonempty(self:Learner, name):
     dl = getattr(self.dls, name)
@@ -428,10 +426,10 @@ def fit(self:Learner,
     reset_opt:bool=False, # forget the state of the optimizer of an earlier fit
 ):
     "Train for `n_epoch` epochs; goes on from the present weights and optimizer state."
-    if isinstance(n_epoch, bool) or not isinstance(n_epoch, int) or n_epoch < 1: raise ValueError(f'n_epoch must be a whole number of at least 1, not {n_epoch!r}')
+    n_epoch = _whole('n_epoch', n_epoch, 1)
     lr = self.lr if lr is None else _rate(lr)
     passes = [(self._nonempty('train'), True)] + ([(self._nonempty('valid'), False)] if self.dls.valid is not None else [])
-    cbs = _in_order(self.cbs + _listify(cbs))
+    cbs = _in_order(self.cbs + listify(cbs))
     self.model.to(self.device)
     held = {id(p) for g in self.opt.param_groups for p in g['params']} if self.opt else None
     if reset_opt or held is None or held != {id(p) for p in self.model.parameters()}: self.create_opt(lr)

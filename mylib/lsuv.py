@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['lsuv_init']
 
-# %% ../nbs/07a_lsuv.ipynb #ecf78eb8
+# %% ../nbs/07a_lsuv.ipynb #ca385929
 import torch
 from torch import nn
 
-from .core import to_device
+from .core import to_device, _whole
 from .hooks import Hook, Hooks, leaf_modules
 
 # %% ../nbs/07a_lsuv.ipynb #043fb509
@@ -58,7 +58,7 @@ def _scale(name, run, layer, watched, tol, max_iter):
         if i < max_iter: _correct(layer, watched, mean, std)
     raise RuntimeError(f'layer {name!r}: mean {mean:.4g}, std {std:.4g} after {max_iter} corrections; raise max_iter or tol, or watch the layer instead of its activation')
 
-# %% ../nbs/07a_lsuv.ipynb #aabd6e94
+# %% ../nbs/07a_lsuv.ipynb #5d02f56d
 @torch.no_grad()
 def lsuv_init(
     model, # an `nn.Module`, initialised already, best with orthonormal or Kaiming weights; changed in place
@@ -70,7 +70,7 @@ def lsuv_init(
     "Scale layers, in the order they run, until each watched output has std 1 (and mean 0 where a bias or `sub` can shift it); returns a DataFrame (Mishkin and Matas 2015, arXiv:1511.06422)."
     import pandas as pd
     if not tol > 0: raise ValueError(f'tol must be positive, not {tol!r}')
-    if isinstance(max_iter, bool) or not isinstance(max_iter, int) or max_iter < 1: raise ValueError(f'max_iter must be a whole number of at least 1, not {max_iter!r}')
+    _whole('max_iter', max_iter, 1)
     first = next(model.parameters(), None)
     xb = to_device(xb if isinstance(xb, (tuple, list)) else (xb,), None if first is None else first.device)
     modes, undo = {m: m.training for m in model.modules()}, []

@@ -12,16 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# %% ../nbs/07_norm.ipynb #2b1dcbd2
+# %% ../nbs/07_norm.ipynb #943e6a16
+from .core import _whole
+
+# %% ../nbs/07_norm.ipynb #de8d580d
 def _wide(t): return t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
 
 def _column(t, x):
     "`t` (c,), widened and shaped (1,c,1,...) to broadcast against `x`."
     return _wide(t).view(1, -1, *[1]*(x.ndim - 2))
-
-def _check_number(name, n):
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1: raise ValueError(f'{name} must be a whole number of at least 1, not {n!r}')
-    return n
 
 def _check_float(layer, x):
     if not isinstance(x, torch.Tensor): raise TypeError(f'{type(layer).__name__}: x is a {type(x).__name__}; expected a tensor')
@@ -39,7 +38,7 @@ def _check_values(layer, x, n_values):
                                       + ('Use a larger batch_size or drop_last=True in training, model.eval() in validation, or LayerNorm' if isinstance(layer, BatchNorm)
                                          else 'Give it larger feature maps, fewer groups, or use LayerNorm'))
 
-# %% ../nbs/07_norm.ipynb #8a084c20
+# %% ../nbs/07_norm.ipynb #64441999
 class BatchNorm(nn.Module):
     "Batch normalisation of (n,c), (n,c,l), (n,c,h,w), ...: channels on axis 1 (Ioffe and Szegedy, 2015). State dicts fit `nn.BatchNorm2d` and its kin."
     def __init__(self,
@@ -50,7 +49,7 @@ class BatchNorm(nn.Module):
     ):
         super().__init__()
         if momentum is not None and not 0 <= momentum <= 1: raise ValueError(f'momentum is the share of the new batch, in 0..1 or None, not {momentum!r}')
-        self.n, self.eps, self.momentum = _check_number('n', n), eps, momentum
+        self.n, self.eps, self.momentum = _whole('n', n, 1), eps, momentum
         self.register_parameter('weight', nn.Parameter(torch.ones(n)) if affine else None)
         self.register_parameter('bias', nn.Parameter(torch.zeros(n)) if affine else None)
         self.register_buffer('running_mean', torch.zeros(n))
@@ -89,7 +88,7 @@ def normalise(
     if bias is not None: out = out + bias
     return out.to(x.dtype)
 
-# %% ../nbs/07_norm.ipynb #87e55584
+# %% ../nbs/07_norm.ipynb #057b6574
 class LayerNorm(nn.Module):
     "Layer normalisation over the last axes of (...,*normalized_shape), each position alone (Ba, Kiros and Hinton, 2016). State dicts fit `nn.LayerNorm`."
     def __init__(self,
@@ -99,7 +98,7 @@ class LayerNorm(nn.Module):
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         if not shape: raise ValueError('normalized_shape is empty; expected the size of at least one axis')
-        self.normalized_shape, self.eps = tuple(_check_number('normalized_shape', s) for s in shape), eps
+        self.normalized_shape, self.eps = tuple(_whole('normalized_shape', s, 1) for s in shape), eps
         self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
 
     def forward(self, x):
@@ -112,7 +111,7 @@ class LayerNorm(nn.Module):
 
     def extra_repr(self): return f'{self.normalized_shape}, eps={self.eps}'
 
-# %% ../nbs/07_norm.ipynb #58f80491
+# %% ../nbs/07_norm.ipynb #c5c8ee87
 class InstanceNorm(nn.Module):
     "Instance normalisation of (n,c,l), (n,c,h,w), ...: each channel of each image alone (Ulyanov and others, 2016). State dicts fit `nn.InstanceNorm2d`."
     def __init__(self,
@@ -121,7 +120,7 @@ class InstanceNorm(nn.Module):
         affine:bool=False, # learn a weight and a bias for each channel
     ):
         super().__init__()
-        self.n, self.eps = _check_number('n', n), eps
+        self.n, self.eps = _whole('n', n, 1), eps
         self.register_parameter('weight', nn.Parameter(torch.ones(n)) if affine else None)
         self.register_parameter('bias', nn.Parameter(torch.zeros(n)) if affine else None)
 
@@ -133,7 +132,7 @@ class InstanceNorm(nn.Module):
 
     def extra_repr(self): return f'{self.n}, eps={self.eps}, affine={self.weight is not None}'
 
-# %% ../nbs/07_norm.ipynb #4a2931f9
+# %% ../nbs/07_norm.ipynb #db848afd
 class GroupNorm(nn.Module):
     "Group normalisation of (n,c), (n,c,l), (n,c,h,w), ...: each group of channels of each image alone (Wu and He, 2018). State dicts fit `nn.GroupNorm`."
     def __init__(self,
@@ -142,7 +141,7 @@ class GroupNorm(nn.Module):
         eps:float=1e-5, # added to the variance
     ):
         super().__init__()
-        self.num_groups, self.n, self.eps = _check_number('num_groups', num_groups), _check_number('n', n), eps
+        self.num_groups, self.n, self.eps = _whole('num_groups', num_groups, 1), _whole('n', n, 1), eps
         if n % num_groups: raise ValueError(f'num_groups={num_groups} does not divide n={n}; expected groups of equal size: ' + ', '.join(str(k) for k in range(1, n + 1) if n % k == 0))
         self.weight, self.bias = nn.Parameter(torch.ones(n)), nn.Parameter(torch.zeros(n))
 
@@ -165,7 +164,7 @@ def _merge(x, mean, var, count, m):
     delta = batch_mean - mean
     return mean + a*delta, var + a*(batch_var - var) + a*(1 - a)*delta**2, count
 
-# %% ../nbs/07_norm.ipynb #d287ff1c
+# %% ../nbs/07_norm.ipynb #f7a84735
 class RunningBatchNorm(nn.Module):
     "Batch normalisation by decayed statistics, in training too, debiased from the first batch (idea: fast.ai course v3, lesson 10); the gradient flows through the current batch's share. (n,c), (n,c,l), (n,c,h,w), ...; any batch size."
     def __init__(self,
@@ -175,7 +174,7 @@ class RunningBatchNorm(nn.Module):
     ):
         super().__init__()
         if not 0 < momentum <= 1: raise ValueError(f'momentum is the weight of the new batch, above 0 and at most 1, not {momentum!r}')
-        self.n, self.momentum, self.eps = _check_number('n', n), momentum, eps
+        self.n, self.momentum, self.eps = _whole('n', n, 1), momentum, eps
         self.weight, self.bias = nn.Parameter(torch.ones(n)), nn.Parameter(torch.zeros(n))
         self.register_buffer('running_mean', torch.zeros(n))
         self.register_buffer('running_var', torch.ones(n))

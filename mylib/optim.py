@@ -7,9 +7,9 @@ __all__ = ['square_avg', 'grad_avg', 'exp_avg', 'exp_avg_sq', 'Part', 'part', 'l
            'step_count', 'momentum_from_zero', 'debiased_step', 'sgd_parts', 'average', 'square', 'rms', 'rms_step',
            'centred_rms', 'adaptive_momentum', 'rmsprop_parts', 'debiased_rms', 'adam_step', 'running_max',
            'adam_parts', 'layer_rates', 'scale_to_weights', 'adam_direction', 'subtract', 'lars_parts', 'lamb_parts',
-           'Optimizer', 'SGD', 'RMSProp', 'Adam', 'AdamW', 'LARS', 'LAMB']
+           'Optimizer', 'SGD', 'RMSProp', 'Adam', 'AdamW', 'LARS', 'LAMB', 'PeakBytes']
 
-# %% ../nbs/09_optim.ipynb #568573a6
+# %% ../nbs/09_optim.ipynb #146436ac
 import inspect, math, warnings
 from collections import defaultdict, namedtuple
 from functools import cache, partial
@@ -22,6 +22,12 @@ from fastcore.basics import patch
 import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# %% ../nbs/09_optim.ipynb #943e6a16
+from .core import _whole
 
 # %% ../nbs/09_optim.ipynb #a1c6bc71
 class Part(namedtuple('Part', 'f state numbers whole')):
@@ -41,15 +47,21 @@ def part(
         return Part(f, state, tuple(numbers[k] for k in wanted), whole)
     return make
 
-# %% ../nbs/09_optim.ipynb #b3c3d323
+# %% ../nbs/09_optim.ipynb #78cb5a96
 @part(wd=lambda h, t: h['weight_decay'])
-def l2(b, wd): b.g, b.own = _plus(b.g, b.p, wd), True
+def l2(b, wd):
+    "Add `weight_decay` times the parameter to the gradient: L2 regularisation."
+    b.g, b.own = _plus(b.g, b.p, wd), True
 
 @part(keep=lambda h, t: 1 - h['lr']*h['weight_decay'])
-def decay(b, keep): _mul_(b.p, keep)
+def decay(b, keep):
+    "Shrink the parameter by the share lr*weight_decay, whatever the gradient is (arXiv:1711.05101)."
+    _mul_(b.p, keep)
 
 @part(size=lambda h, t: -h['lr'])
-def sgd_step(b, size): _add_(b.p, b.g, size)
+def sgd_step(b, size):
+    "Move by -lr times what the gradient has become."
+    _add_(b.p, b.g, size)
 
 # %% ../nbs/09_optim.ipynb #e361020b
 class _Bundle:
@@ -57,16 +69,18 @@ class _Bundle:
         self.p, self.g, self.own = p, g, False  # whether g may be overwritten
         for k, v in state.items(): setattr(self, k, v)
 
-# %% ../nbs/09_optim.ipynb #994c087d
+# %% ../nbs/09_optim.ipynb #514a3181
 @part('momentum_buffer', beta=lambda h, t: h['momentum'], new=lambda h, t: 1. if t == 1 else 1 - h.get('dampening', 0.))
 def momentum(b, beta, new):
+    "A decaying sum of gradients takes the gradient's place; it begins with the first one, as in PyTorch."
     _mul_(b.momentum_buffer, beta)
     _add_(b.momentum_buffer, b.g, new)
     b.grad, b.g = b.g, b.momentum_buffer
 
-# %% ../nbs/09_optim.ipynb #13686c88
+# %% ../nbs/09_optim.ipynb #2aedd631
 @part(beta=lambda h, t: h['momentum'])
 def nesterov(b, beta):
+    "The gradient plus momentum times the sum that contains it (Sutskever et al. 2013)."
     if b.own: _add_(b.grad, b.momentum_buffer, beta)
     b.g = b.grad if b.own else _plus(b.grad, b.momentum_buffer, beta)
 
@@ -75,12 +89,15 @@ def step_count(b): "The optimizer counts; this part says that the number is to b
 
 @part('momentum_buffer', beta=lambda h, t: h['momentum'], new=lambda h, t: 1 - h['dampening'])
 def momentum_from_zero(b, beta, new):
+    "A decaying sum of dampened gradients that begins at zero takes the gradient's place."
     _mul_(b.momentum_buffer, beta)
     _add_(b.momentum_buffer, b.g, new)
     b.g = b.momentum_buffer
 
 @part(size=lambda h, t: -h['lr']/(1 - h['momentum']**t))
-def debiased_step(b, size): _add_(b.p, b.g, size)
+def debiased_step(b, size):
+    "Move by -lr times the gradient's average, divided by the weight gathered so far."
+    _add_(b.p, b.g, size)
 
 # %% ../nbs/09_optim.ipynb #16512315
 def sgd_parts(
@@ -114,23 +131,30 @@ def square(
     f.__name__ = name
     return part(name, old=lambda h, t: beta(h), new=lambda h, t: 1 - beta(h))(f)
 
-# %% ../nbs/09_optim.ipynb #c4d826e8
+# %% ../nbs/09_optim.ipynb #e446137e
 square_avg = square('square_avg', lambda h: h['alpha'])
 
 @part(eps=lambda h, t: h['eps'])
-def rms(b, eps): b.denom = _root(b.sq, eps)
+def rms(b, eps):
+    "The divisor: the root of the mean square, plus eps."
+    b.denom = _root(b.sq, eps)
 
 @part(size=lambda h, t: -h['lr'])
-def rms_step(b, size): _addcdiv_(b.p, b.g, b.denom, size)
+def rms_step(b, size):
+    "Move by -lr times the gradient, divided."
+    _addcdiv_(b.p, b.g, b.denom, size)
 
-# %% ../nbs/09_optim.ipynb #365c5537
+# %% ../nbs/09_optim.ipynb #858cb499
 grad_avg = average('grad_avg', lambda h: h['alpha'])
 
 @part(eps=lambda h, t: h['eps'])
-def centred_rms(b, eps): b.denom = _root_(_minus_squares(b.square_avg, b.grad_avg), eps)
+def centred_rms(b, eps):
+    "The divisor: the standard deviation of the gradient, plus eps (Graves 2013)."
+    b.denom = _root_(_minus_squares(b.square_avg, b.grad_avg), eps)
 
 @part('momentum_buffer', beta=lambda h, t: h['momentum'])
 def adaptive_momentum(b, beta):
+    "A decaying sum of divided gradients takes the gradient's place."
     _mul_(b.momentum_buffer, beta)
     _addcdiv_(b.momentum_buffer, b.g, b.denom, 1.)
     b.g = b.momentum_buffer
@@ -142,7 +166,7 @@ def rmsprop_parts(
     parts = [step_count] + [l2]*bool(h['weight_decay']) + [square_avg] + ([grad_avg, centred_rms] if h['centered'] else [rms])
     return parts + ([adaptive_momentum, sgd_step] if h['momentum'] else [rms_step])
 
-# %% ../nbs/09_optim.ipynb #9ca747d7
+# %% ../nbs/09_optim.ipynb #c9311055
 exp_avg = average('exp_avg', lambda h: h['betas'][0])
 exp_avg_sq = square('exp_avg_sq', lambda h: h['betas'][1])
 
@@ -151,15 +175,19 @@ def _scale(h, t): return math.sqrt(_bias(h, t, 1))/_bias(h, t, 0)
 
 @part(eps=lambda h, t: h['eps']*math.sqrt(_bias(h, t, 1)))
 def debiased_rms(b, eps):
+    "Adam's divisor, up to a factor that the step's size takes care of."
     b.g = None  # nobody needs it any more; its memory may go
     b.denom = _root(b.sq, eps)
 
 @part(size=lambda h, t: -h['lr']*_scale(h, t))
-def adam_step(b, size): _addcdiv_(b.p, b.exp_avg, b.denom, size)
+def adam_step(b, size):
+    "Move by -lr times the debiased average, divided by the debiased root mean square."
+    _addcdiv_(b.p, b.exp_avg, b.denom, size)
 
-# %% ../nbs/09_optim.ipynb #d972fb7c
+# %% ../nbs/09_optim.ipynb #0875f918
 @part('max_exp_avg_sq')
 def running_max(b):
+    "The largest mean square so far takes the place of the present one (AMSGrad)."
     _maximum_(b.max_exp_avg_sq, b.sq)
     b.sq = b.max_exp_avg_sq
 
@@ -170,27 +198,33 @@ def adam_parts(
     wd = [decay if h['decoupled_weight_decay'] else l2] if h['weight_decay'] else []
     return wd + [step_count, exp_avg, exp_avg_sq] + [running_max]*h['amsgrad'] + [debiased_rms, adam_step]
 
-# %% ../nbs/09_optim.ipynb #b465873e
+# %% ../nbs/09_optim.ipynb #b0930967
 def _ratios(b, trust, wd):
     "trust*|p|/(|g| + wd*|p|) for each tensor; 1 where a norm is 0."
     return [torch.where((p > 0) & (g > 0), trust*p/(g + wd*p), 1.) for p, g in zip(torch._foreach_norm(b.p), torch._foreach_norm(b.g))]
 
 @part(whole=True, lr=lambda h, t: h['lr'], trust=lambda h, t: h['trust_coefficient'], wd=lambda h, t: h['weight_decay'])
 def layer_rates(b, lr, trust, wd):
+    "The gradient with its decay, scaled in each tensor to a share of the weights' norm (LARS)."
     ratios = _ratios(b, trust, wd)
     b.g = _plus(b.g, b.p, wd)
     torch._foreach_mul_(b.g, [lr*r for r in ratios])
 
 @part(whole=True)
-def scale_to_weights(b): b.g = torch._foreach_mul(b.g, _ratios(b, 1., 0.))
+def scale_to_weights(b):
+    "The step of each tensor, scaled to the norm of its weights (LAMB)."
+    b.g = torch._foreach_mul(b.g, _ratios(b, 1., 0.))
 
 @part(scale=_scale)
 def adam_direction(b, scale):
+    "Adam's step before the learning rate takes the gradient's place."
     b.g, b.denom = _div(b.exp_avg, b.denom), None
     _mul_(b.g, scale)
 
 @part(size=lambda h, t: -1.)
-def subtract(b, size): _add_(b.p, b.g, size)
+def subtract(b, size):
+    "Move by minus what the gradient has become; the rate is in it already."
+    _add_(b.p, b.g, size)
 
 # %% ../nbs/09_optim.ipynb #8b5828e0
 def lars_parts(
@@ -336,7 +370,7 @@ def _named(params):
     if any(pairs) and not all(pairs): raise ValueError('params mixes tensors and (name, tensor) pairs: give names to all or to none')
     return ([p for _, p in params], [n for n, _ in params]) if any(pairs) else (params, None)
 
-# %% ../nbs/09_optim.ipynb #a7949547
+# %% ../nbs/09_optim.ipynb #c0de80ee
 class Optimizer:
     "Changes parameters in place from their gradients by a list of parts, with hyper-parameters for each group."
     _blocks, _fixed = None, ()
@@ -347,8 +381,7 @@ class Optimizer:
         block:int=2**18, # numbers that are updated together on a CPU, so that they stay in its cache
         **defaults, # hyper-parameters of the groups that do not give their own
     ):
-        if isinstance(block, bool) or not isinstance(block, int) or block < 1: raise ValueError(f'block must be a whole number of at least 1, not {block!r}')
-        self._parts, self.compile, self.block, self.defaults = parts, compile, block, defaults
+        self._parts, self.compile, self.block, self.defaults = parts, compile, _whole('block', block, 1), defaults
         self.state, self.param_groups = defaultdict(dict), []
         groups = params if isinstance(params, (set, frozenset, Tensor)) else list(params)
         if not len(groups): raise ValueError('params is empty. A generator such as model.parameters() can be read only once: was it used before?')
@@ -601,3 +634,19 @@ def _options(kwargs):
     unknown = [k for k in kwargs if k not in ('compile', 'block')]
     if unknown: raise TypeError(f'unknown argument {", ".join(map(repr, unknown))}: the hyper-parameters are in the signature, and besides them there are compile and block')
     return kwargs
+
+# %% ../nbs/09_optim.ipynb #b2ca12a5
+class PeakBytes(TorchDispatchMode):
+    "`with PeakBytes() as p`: `p.peak` is the most bytes that were alive at one time in tensors made inside."
+    def __init__(self): super().__init__(); self.old, self.new, self.peak = {}, {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        key = lambda t: t.untyped_storage()._cdata
+        self.old, self.new = ({k: v for k, v in seen.items() if not v[0].expired()} for seen in (self.old, self.new))
+        for t in tree_leaves((args, kwargs)):
+            if isinstance(t, Tensor) and key(t) not in self.new: self.old[key(t)] = (StorageWeakRef(t.untyped_storage()),)
+        out = func(*args, **(kwargs or {}))
+        for t in tree_leaves(out):
+            if isinstance(t, Tensor) and key(t) not in self.old: self.new[key(t)] = StorageWeakRef(t.untyped_storage()), t.untyped_storage().nbytes()
+        self.peak = max(self.peak, sum(n for _, n in self.new.values()))
+        return out

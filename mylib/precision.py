@@ -10,11 +10,11 @@ import math
 
 import torch
 
-# %% ../nbs/12_precision.ipynb #2c8b8ff0
-from .core import apply_nested
+# %% ../nbs/12_precision.ipynb #414e217b
+from .core import apply_nested, _whole
 from .learner import CancelBatchException, Callback
 
-# %% ../nbs/12_precision.ipynb #de41c231
+# %% ../nbs/12_precision.ipynb #04e58b0f
 class DynamicScale:
     "The factor on the loss for float16: halved when gradients overflow, doubled after `interval` steps that did not (Micikevicius et al. 2017, arXiv:1710.03740, section 3.2)."
     def __init__(self,
@@ -22,8 +22,7 @@ class DynamicScale:
         interval:int=2000, # good steps in a row until it is doubled
     ):
         if not 0 < scale < math.inf: raise ValueError(f'scale must be a positive number, not {scale!r}')
-        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1: raise ValueError(f'interval must be a whole number of at least 1, not {interval!r}')
-        self.scale, self.interval, self.good = float(scale), interval, 0
+        self.scale, self.interval, self.good = float(scale), _whole('interval', interval, 1), 0
 
     @torch.no_grad()
     def unscale(self,
@@ -100,15 +99,14 @@ class MixedPrecisionCB(Callback):
 
     def __repr__(self): return f'MixedPrecisionCB({str(self.dtype).removeprefix("torch.")})'
 
-# %% ../nbs/12_precision.ipynb #df98590b
+# %% ../nbs/12_precision.ipynb #c28634e4
 class GradientAccumulationCB(Callback):
     "Steps only when at least `n_acc` samples have been seen since the last step, and at the end of an epoch; the gradient is the mean over them."
     order, writes, fit_only = 75, ('accumulation',), True
     def __init__(self,
         n_acc:int=64, # samples per step
     ):
-        if isinstance(n_acc, bool) or not isinstance(n_acc, int) or n_acc < 1: raise ValueError(f'n_acc is a number of samples and must be at least 1, not {n_acc!r}')
-        self.n_acc, self.seen = n_acc, 0
+        self.n_acc, self.seen = _whole('n_acc', n_acc, 1), 0
 
     def before_epoch(self, learn):
         if learn.training and learn.n_iter is None: raise TypeError('accumulation steps at the end of an epoch and needs the number of batches, but the training loader has no len')

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-# %% ../nbs/17_rnn.ipynb #21aebf91
-from .dataloader import _whole
+# %% ../nbs/17_rnn.ipynb #943e6a16
+from .core import _whole
 
 # %% ../nbs/17_rnn.ipynb #e876d7f7
 def rnn_cell(

@@ -6,20 +6,21 @@
 __all__ = ['sched_no', 'sched_lin', 'sched_cos', 'sched_exp', 'combine_scheds', 'SchedCB', 'one_cycle', 'trapezoid',
            'LRSuggestion', 'LRFinderCB']
 
-# %% ../nbs/05_schedule.ipynb #bcb2fe32
-import copy, math, random
+# %% ../nbs/05_schedule.ipynb #fca0365e
+import copy, math
 from bisect import bisect_right
 from collections import namedtuple
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate, islice
 
-from fastcore.basics import patch
+from fastcore.basics import listify, patch
 import numpy as np
 import torch
 
-# %% ../nbs/05_schedule.ipynb #2cf8a57a
-from .learner import Callback, CancelFitException, Learner, Recorder, _in_order, _listify, _rate
+# %% ../nbs/05_schedule.ipynb #5b5ee229
+from .core import keep_rng, _whole
+from .learner import Callback, CancelFitException, Learner, Recorder, _in_order, _rate
 
 # %% ../nbs/05_schedule.ipynb #0269cbd6
 def _lin(start, end, pos): return (1 - pos)*start + pos*end
@@ -84,7 +85,7 @@ def _key(group, name):
     if name not in numbers: raise ValueError(f'the optimizer has no number {name!r} to schedule; it has {", ".join(numbers)}')
     return name if name in group else 'betas'
 
-# %% ../nbs/05_schedule.ipynb #27059c85
+# %% ../nbs/05_schedule.ipynb #baffca9a
 class SchedCB(Callback):
     "Sets hyper-parameters before each training batch to the values of schedules at `(epoch + iter/n_iter)/n_epoch`, and to their last at the end."
     order, fit_only = -10, True
@@ -95,7 +96,7 @@ class SchedCB(Callback):
         self.scheds = {**(scheds or {}), **kwargs}
         if not self.scheds: raise ValueError('SchedCB needs at least one schedule, such as lr=sched_cos(0.1, 0.01)')
         for name, fs in self.scheds.items():
-            for f in _listify(fs): _check_sched(name, f)
+            for f in listify(fs): _check_sched(name, f)
         self.writes = tuple(self.scheds)
 
     def before_fit(self, learn):
@@ -126,9 +127,9 @@ class SchedCB(Callback):
 
     def __repr__(self): return f'SchedCB({", ".join(self.scheds)})'
 
-# %% ../nbs/05_schedule.ipynb #67e5906b
+# %% ../nbs/05_schedule.ipynb #f2a7a071
 def _check_cycle(lr_max, moms, shares, **divs):
-    rates = [_rate(m) for m in _listify(lr_max)]
+    rates = [_rate(m, 'lr_max') for m in listify(lr_max)]
     if moms is not None and (len(moms) != 3 or not all(0 <= m < 1 for m in moms)): raise ValueError(f'moms must be three numbers in 0..1, such as (0.95, 0.85, 0.95), or None to leave momentum alone, not {moms!r}')
     for name, s in shares.items():
         if not 0 < s < 1: raise ValueError(f'{name} must be a share between 0 and 1, not {s!r}')
@@ -153,7 +154,7 @@ def one_cycle(
     if moms is not None: scheds['momentum'] = cycle(*moms)
     return SchedCB(scheds)
 
-# %% ../nbs/05_schedule.ipynb #93ae6e83
+# %% ../nbs/05_schedule.ipynb #913790d5
 @patch
 def fit_one_cycle(self:Learner,
     n_epoch:int, # number of epochs
@@ -168,7 +169,7 @@ def fit_one_cycle(self:Learner,
     "Train for `n_epoch` epochs with `one_cycle`: rate up and down, momentum down and up."
     lr_max = self.lr if lr_max is None else lr_max
     cycle = one_cycle(lr_max, pct_start, div, div_final, moms)
-    self.fit(n_epoch, lr=max(_listify(lr_max)), cbs=[*_listify(cbs), cycle], reset_opt=reset_opt)
+    self.fit(n_epoch, lr=max(listify(lr_max)), cbs=[*listify(cbs), cycle], reset_opt=reset_opt)
 
 @patch
 def plot_sched(self:Recorder):
@@ -200,16 +201,9 @@ def trapezoid(
     if moms is not None: scheds['momentum'] = shape(*moms)
     return SchedCB(scheds)
 
-# %% ../nbs/05_schedule.ipynb #4dfc491c
-def _rng_state():
-    "The states of all global random generators, as pairs of a function that sets one and its argument."
-    states = [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state()), (torch.set_rng_state, torch.get_rng_state())]
-    if torch.cuda.is_available() and torch.cuda.is_initialized(): states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
-    if torch.backends.mps.is_available(): states.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
-    return states
-
+# %% ../nbs/05_schedule.ipynb #8ec8c134
 def _loader_state(dl):
-    "The counters and generators of a loader and its samplers, as `_rng_state` has them."
+    "The counters and generators of a loader and its samplers, as pairs of a function that sets one and its argument."
     states = []
     for o in (dl, *(getattr(dl, k, None) for k in ('sampler', 'batch_sampler', 'dataset'))):
         if hasattr(o, 'epoch'): states.append((partial(setattr, o, 'epoch'), o.epoch))
@@ -231,23 +225,24 @@ def _model_state(model):
             if t.is_leaf: t.grad = grad
     return restore
 
-# %% ../nbs/05_schedule.ipynb #838f3f5c
+# %% ../nbs/05_schedule.ipynb #073e8e22
 @contextmanager
 def _no_trace(learn, lr):
     "Inside, `learn` may train, on a copy of its optimizer (with rate `lr`, if there is none yet); afterwards all is as before."
     learn.model.to(learn.device)
     params, opt = list(learn.model.parameters()), learn.opt
-    states, restore_model = _rng_state() + _loader_state(learn.dls.train), _model_state(learn.model)
-    try:
-        learn.model.zero_grad()
-        held = {id(p) for g in opt.param_groups for p in g['params']} if opt else None
-        if held == {id(p) for p in params}: learn.opt = copy.deepcopy(opt, {id(p): p for p in params})
-        else: learn.create_opt(lr)
-        yield
-    finally:
-        learn.opt = opt
-        restore_model()
-        for put_back, state in states: put_back(state)
+    states, restore_model = _loader_state(learn.dls.train), _model_state(learn.model)
+    with keep_rng():
+        try:
+            learn.model.zero_grad()
+            held = {id(p) for g in opt.param_groups for p in g['params']} if opt else None
+            if held == {id(p) for p in params}: learn.opt = copy.deepcopy(opt, {id(p): p for p in params})
+            else: learn.create_opt(lr)
+            yield
+        finally:
+            learn.opt = opt
+            restore_model()
+            for put_back, state in states: put_back(state)
 
 # %% ../nbs/05_schedule.ipynb #fb4a657b
 def _smooth(xs, beta=0.85):
@@ -283,7 +278,7 @@ def _longest_fall(xs):
     end = max(range(len(xs)), key=length.__getitem__)
     return start[end], end
 
-# %% ../nbs/05_schedule.ipynb #1a03ddf6
+# %% ../nbs/05_schedule.ipynb #74437ff8
 class LRFinderCB(Callback):
     "The range test (Smith 2015, arXiv:1506.01186): multiplies the rate batch by batch and records the losses; stops when they diverge. Use `learn.lr_find`."
     order, writes = 40, ('lr',)
@@ -292,7 +287,7 @@ class LRFinderCB(Callback):
         lr_end:float=10., # last rate
         stop:float=4., # end the run when the smoothed loss exceeds its best value this many times
     ):
-        if not _rate(lr_start) < _rate(lr_end): raise ValueError(f'lr_start must be smaller than lr_end, but they are {lr_start!r} and {lr_end!r}')
+        if not _rate(lr_start, 'lr_start') < _rate(lr_end, 'lr_end'): raise ValueError(f'lr_start must be smaller than lr_end, but they are {lr_start!r} and {lr_end!r}')
         if not stop > 1: raise ValueError(f'stop is a multiple of the best loss and must be greater than 1, not {stop!r}')
         self.sched, self.stop, self.lrs, self.losses = sched_exp(lr_start, lr_end), stop, [], []
 
@@ -354,7 +349,7 @@ def plot(self:LRFinderCB,
     ax.set(xscale='log', xlabel='learning rate', ylabel='loss')
     return ax
 
-# %% ../nbs/05_schedule.ipynb #8b04c5c6
+# %% ../nbs/05_schedule.ipynb #0961eaec
 class _Cycle:
     "`n` batches from `dl`, as many passes as that takes."
     def __init__(self, dl, n): self.dl, self.n = dl, n
@@ -379,9 +374,7 @@ def lr_find(self:Learner,
     show:bool=True, # draw the curve
 ) -> LRSuggestion:
     "Run the range test, draw it, and return two suggested rates; the Learner, its optimizer and all random generators are left as they were."
-    if isinstance(n_iter, bool) or not isinstance(n_iter, int) or n_iter < 10: raise ValueError(f'n_iter must be a whole number of at least 10, not {n_iter!r}')
-    finder = LRFinderCB(lr_start, lr_end, stop)
-    batches = _Cycle(self._nonempty('train'), n_iter)
+    finder, batches = LRFinderCB(lr_start, lr_end, stop), _Cycle(self._nonempty('train'), _whole('n_iter', n_iter, 10))
     cbs = _in_order(self._quiet() + [finder])
     with _no_trace(self, lr_start): self._run(1, [(batches, True)], cbs)
     try: found = finder.suggest()

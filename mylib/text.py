@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-# %% ../nbs/16_text.ipynb #74cedd67
-from .core import to_device
-from .dataloader import DataLoader, Dataset, RandomSampler, _draw_seed, _located, _whole
+# %% ../nbs/16_text.ipynb #2db43d04
+from .core import to_device, _whole
+from .dataloader import DataLoader, Dataset, RandomSampler, _Passes, _draw_seed, _located
 from .learner import _Bar
 
 # %% ../nbs/16_text.ipynb #9adbedc4
@@ -463,8 +463,8 @@ class BPETokenizer:
         if d.get('format') != 'mylib bpe 1': raise ValueError(f'{file}: holds no byte-pair tokenizer of this course')
         return cls(d['merges'], d['bos'], rules)
 
-# %% ../nbs/16_text.ipynb #789ea875
-class LMDataLoader:
+# %% ../nbs/16_text.ipynb #f2903571
+class LMDataLoader(_Passes):
     "Batches `x`, `y`, both int64 (n,t), of a stream of documents: `y` is `x` one token further, and each row goes on where it ended in the batch before."
     def __init__(self,
         docs, # 1-d integer tensors or lists, one per document
@@ -507,32 +507,9 @@ class LMDataLoader:
         x, y = stream[:n].view(self.batch_size, -1), stream[1:n + 1].view(self.batch_size, -1)
         for a, b in zip(cuts[start:], cuts[start + 1:]): yield x[:, a:b].clone(), y[:, a:b].clone()
 
-    def iter_from(self,
-        batch:int, # number of the first batch that is wanted
-    ):
-        "A pass that begins with batch number `batch`; its batches are the same as in a whole pass."
-        batch, epoch = _whole('batch', batch, 0), self.epoch
-        self.epoch += 1
-        return self._pass(epoch, batch)
-
-    def __iter__(self): return self.iter_from(0)
-
     def one_batch(self):
         "The first batch of the next pass; nothing is changed by looking at it."
         return next(self._pass(self.epoch, 0))
-
-    def set_epoch(self, epoch:int):
-        "Choose the number of the next pass; each pass that is started adds one."
-        self.epoch = _whole('epoch', epoch, 0)
-
-    def state_dict(self):
-        "All that determines the passes to come: the seed and the number of the next epoch."
-        return dict(seed=self.seed, epoch=self.epoch)
-
-    def load_state_dict(self, state):
-        "Go on as the loader did whose state this is."
-        self.seed = _whole('seed', state['seed'], 0)
-        self.set_epoch(state['epoch'])
 
     @property
     def device(self):

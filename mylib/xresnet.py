@@ -6,13 +6,13 @@
 __all__ = ['CLASSIC', 'conv_layer', 'SqueezeExcite', 'SelfAttention', 'ResBlock', 'XResNet', 'xresnet18', 'xresnet34',
            'xresnet50', 'xresnet101', 'xresnet152', 'count_macs']
 
-# %% ../nbs/13_xresnet.ipynb #0f744c8a
+# %% ../nbs/13_xresnet.ipynb #9f27abdb
 from collections import OrderedDict
 
 import torch
 from torch import nn
 
-from .dataloader import _whole
+from .core import _whole
 from .hooks import Hooks
 from .init import kaiming_normal_
 

@@ -149,7 +149,7 @@ def tied():
     (mlp, dict(xb=x*float('nan')), ValueError, 'standard deviation of the output is nan'),
     (mlp, dict(xb=torch.zeros(5, 3)), RuntimeError, 'shapes cannot be multiplied'),
     (mlp, dict(tol=0), ValueError, 'tol must be positive'),
-    (mlp, dict(max_iter=0), ValueError, 'max_iter must be a whole number'),
+    (mlp, dict(max_iter=0), ValueError, 'max_iter must be at least 1, not 0'),
 ])
 def test_errors_leave_the_model_as_it_was(make, kwargs, error, message):
     model = make()

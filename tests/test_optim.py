@@ -13,12 +13,9 @@ from mylib.core import set_seed
 from mylib.dataloader import DataLoaders, TensorDataset
 from mylib.learner import Callback, Learner
 from mylib.losses import cross_entropy
-from mylib.optim import LAMB, LARS, SGD, Adam, AdamW, Optimizer, RMSProp, adam_parts, decay, l2, part, sgd_step
+from mylib.optim import LAMB, LARS, SGD, Adam, AdamW, Optimizer, PeakBytes, RMSProp, adam_parts, decay, l2, part, sgd_step
 from mylib.schedule import one_cycle
 from torch import nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 T = torch.optim
 SHAPES = [(9, 5), (5,), (), (3, 2, 2), (1,), (40, 30), (0,), (17,)]
@@ -386,25 +383,6 @@ def test_names_generators_and_a_single_tensor():
 
 
 # ---- memory
-class PeakBytes(TorchDispatchMode):
-    "The most bytes that were alive at one time in tensors made inside; seen after each operation."
-    def __init__(self):
-        super().__init__()
-        self.old, self.new, self.peak = {}, {}, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        def key(t): return t.untyped_storage()._cdata
-        def live(seen): return {k: v for k, v in seen.items() if not v[0].expired()}
-        self.old, self.new = live(self.old), live(self.new)
-        for t in tree_leaves((args, kwargs)):
-            if isinstance(t, torch.Tensor) and key(t) not in self.new: self.old[key(t)] = (StorageWeakRef(t.untyped_storage()),)
-        out = func(*args, **(kwargs or {}))
-        for t in tree_leaves(out):
-            if isinstance(t, torch.Tensor) and key(t) not in self.old: self.new[key(t)] = StorageWeakRef(t.untyped_storage()), t.untyped_storage().nbytes()
-        self.peak = max(self.peak, sum(n for _, n in self.new.values()))
-        return out
-
-
 def peak(opt):
     opt.step()
     with PeakBytes() as p: opt.step()

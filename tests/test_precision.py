@@ -189,11 +189,11 @@ def test_refusals():
     for dtype in ('fp8', torch.float32, None):
         with pytest.raises(ValueError, match='dtype must be'): MixedPrecisionCB(dtype)
     for n in (0, -3, 1.5, True):
-        with pytest.raises(ValueError, match='n_acc is a number of samples'): GradientAccumulationCB(n)
+        with pytest.raises((TypeError, ValueError), match='n_acc must be'): GradientAccumulationCB(n)
     for m in (0, -1., float('inf'), float('nan')):
         with pytest.raises(ValueError, match='max_norm must be a positive'): GradientClipCB(m)
     for kw in (dict(scale=0), dict(interval=0)):
-        with pytest.raises(ValueError): DynamicScale(**kw)
+        with pytest.raises(ValueError, match=next(iter(kw))): DynamicScale(**kw)
     class Stream:
         def __iter__(self): return iter([get_data()])
     with pytest.raises(TypeError, match='has no len'), Learner(get_model(), (Stream(), None), cross_entropy).no_progress() as learn: learn.fit(1, cbs=GradientAccumulationCB(8))
