@@ -63,9 +63,12 @@ def _in_order(cbs):
             owner[w] = cb
     return sorted(cbs, key=lambda cb: cb.order)
 
-# %% ../nbs/04_learner.ipynb #4b539415
+# %% ../nbs/04_learner.ipynb #dbc2497e
+def _count(targets): return targets.numel() if isinstance(targets, torch.Tensor) else len(targets)
+
+# %% ../nbs/04_learner.ipynb #2f72824d
 class Metric:
-    "The mean of `func(preds, targets)` over a pass, weighted by batch size; values stay on the device until they are needed."
+    "The mean of `func(preds, targets)` over a pass, weighted by the number of targets in a batch; values stay on the device until they are needed."
     fold_every = 64
     def __init__(self,
         func=None, # a function of preds and targets that gives a 0-dim tensor or a float, the mean over the batch
@@ -80,10 +83,10 @@ class Metric:
 
     def update(self, preds, targets):
         "Take in a batch: `preds` (n,...) and `targets` (n,...)."
-        self.add(self.func(preds, targets), len(targets))
+        self.add(self.func(preds, targets), _count(targets))
 
     def add(self, value, n):
-        "Take in the mean `value` of `n` items."
+        "Take in the mean `value` of `n` targets."
         value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(float(value))
         if value.ndim: raise ValueError(f'{self.name} gave shape {tuple(value.shape)} and must give one number for the batch, such as its mean')
         self._values.append(value)
@@ -107,7 +110,7 @@ class Metric:
 
     def __repr__(self): return f'{self.name}: {self.value:.4f}'
 
-# %% ../nbs/04_learner.ipynb #0ad4bb0e
+# %% ../nbs/04_learner.ipynb #f3d68962
 class Recorder(Callback):
     "Records the loss and learning rate of each training batch in `losses` and `lrs`, each epoch in `rows`, and what schedules set in `sched`."
     order, writes, fit_only = 50, ('recorder',), True
@@ -126,8 +129,8 @@ class Recorder(Callback):
         self._active = self._metrics if self.train_metrics or not learn.training else []
 
     def after_loss(self, learn):
-        n, preds, targets = len(learn.batch[0]), learn.preds, learn.batch[-1]
-        self._loss.add(learn.loss, n)
+        preds, targets = learn.preds, learn.batch[-1]
+        self._loss.add(learn.loss, _count(targets))
         if learn.training: self.lrs.append(learn.opt.param_groups[-1]['lr'])
         if self._active:
             with torch.no_grad():
@@ -282,7 +285,7 @@ def _activation(loss_func):
     if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
     return lambda x: x
 
-# %% ../nbs/04_learner.ipynb #c5590e48
+# %% ../nbs/04_learner.ipynb #7bf2923c
 _STATE = ('dl', 'batch', 'preds', 'loss', 'epoch', 'n_epoch', 'iter', 'n_iter', 'training', 'start', 'running', '_on')
 
 class Learner:
@@ -296,6 +299,7 @@ class Learner:
         cbs=None, # a callback or a list of them, for every fit
         metrics=None, # a function of preds and targets, a `Metric`, or a list of these
         device=None, # default: where `dls.to` has sent the data, else `default_device()`
+        splitter=None, # a function of the model that gives lists of parameters, one for each group of the optimizer; default: one group
     ):
         if not isinstance(model, nn.Module): raise TypeError(f'model must be an nn.Module, not {type(model).__name__}')
         if not callable(loss_func): raise TypeError(f'loss_func must be callable, not {type(loss_func).__name__}; pass cross_entropy, not its result')
@@ -303,7 +307,7 @@ class Learner:
         self.dls = DataLoaders(*dls) if isinstance(dls, (list, tuple)) else dls
         if not hasattr(self.dls, 'train'): raise TypeError(f'dls must be DataLoaders or a pair of loaders, not {type(dls).__name__}')
         self.device = torch.device(device or getattr(self.dls.train, '_device', None) or default_device())
-        self.metrics, self.cbs, self.opt = [*listify(metrics)], [*listify(cbs)], None
+        self.metrics, self.cbs, self.opt, self.splitter = [*listify(metrics)], [*listify(cbs)], None, splitter
         self.cbs = [d() for d in (Recorder, ProgressCB) if not any(isinstance(cb, d) for cb in self.cbs)] + self.cbs
         for k in _STATE: setattr(self, k, None)
 
@@ -403,7 +407,7 @@ def _run(self:Learner, n_epoch, passes, cbs):
         for k, v in saved.items(): setattr(self, k, v)
         if mode is not None: self.model.train(mode)  # called from inside another run
 
-# %% ../nbs/04_learner.ipynb #60b2e26e
+# %% ../nbs/04_learner.ipynb #80372e09
 @patch
 def _nonempty(self:Learner, name):
     dl = getattr(self.dls, name)
@@ -414,9 +418,10 @@ def _nonempty(self:Learner, name):
 def create_opt(self:Learner,
     lr:float=None, # learning rate; default that of the Learner
 ):
-    "Make a new optimizer, with new state, for the parameters of the model."
+    "Make a new optimizer, with new state, for the parameters of the model; one group, or those of the `splitter`."
     if not any(p.requires_grad for p in self.model.parameters()): raise ValueError('the model has no parameter to train: all are frozen, or there are none')
-    self.opt = self.opt_func(self.model.parameters(), lr=self.lr if lr is None else _rate(lr))
+    params = [dict(params=g) for g in self.splitter(self.model)] if self.splitter else self.model.parameters()
+    self.opt = self.opt_func(params, lr=self.lr if lr is None else _rate(lr))
 
 @patch
 def fit(self:Learner,

@@ -326,7 +326,6 @@ def test_timeout(timeout):
 
 
 def test_the_same_program_under_accelerate(folder, alone):
-    pytest.importorskip('accelerate')
     r = subprocess.run([sys.executable, '-m', 'accelerate.commands.launch', '--multi_gpu', '--num_processes=2', '--num_machines=1', '--mixed_precision=no', '--dynamo_backend=no',
                         '--main_process_port=0', folder/'program.py', folder, 'quick'], capture_output=True, text=True, timeout=90, env=dict(os.environ, OMP_NUM_THREADS='1'))
     assert r.returncode == 0, r.stderr

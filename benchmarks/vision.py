@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Time to the same validation accuracy beside fastai, Lightning and Keras on torch, with the same network in one run.
+
+Fashion-MNIST's sample (`--full`: the full set) in memory, `small_resnet` in channels last, under bfloat16 autocast where the processor has it;
+label smoothing 0.1, AdamW, a one-cycle schedule of the learning rate, batches of 128. Each library starts from the same weights, gets the same
+batches in the same order, made by the same indexing of tensors (faster than any of their own loaders), its own loop and schedule, PyTorch's fused AdamW
+where it takes it, and neither progress bar, logger nor checkpoint. The clock stops after the first epoch whose validation, by the library itself,
+reaches `--target`; the first step and the imports are not counted. Several seeds in turns; medians; `ratio` is to ours. The bar: ahead of all three.
+Peers that are not installed are left out; `pip install fastai lightning keras` brings them.
+"""
+import argparse, contextlib, copy, importlib.util, logging, os, platform, sys, time, warnings
+from functools import partial
+from pathlib import Path
+
+os.environ['KERAS_BACKEND'] = 'torch'
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mylib.core import set_seed
+from mylib.dataloader import DataLoaders, TensorDataset
+from mylib.datasets import fashion_mnist
+from mylib.learner import Callback, CancelFitException
+from mylib.schedule import one_cycle
+from mylib.vision import best_precision, small_resnet, vision_learner
+
+sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
+from peers import torchvision
+
+WD, EPS, PCT, DIV, DIV_FINAL = 0.05, 0.1, 0.25, 25., 1e5
+
+
+class HalfNet(nn.Module):
+    "The network under autocast, so that all libraries compute alike."
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        with torch.autocast('cpu', torch.bfloat16): return self.net(x).float()
+
+
+class Batches:
+    "Whole batches by index; a pass depends on the seed and its number."
+    def __init__(self, x, y, batch_size, seed=None): self.x, self.y, self.batch_size, self.seed, self.epoch = x, y, batch_size, seed, 0
+    def __len__(self): return len(self.x)//self.batch_size if self.seed is not None else -(-len(self.x)//self.batch_size)
+
+    def __iter__(self):
+        g = torch.Generator().manual_seed(1000*(self.seed or 0) + self.epoch)
+        self.epoch += 1
+        order = torch.randperm(len(self.x), generator=g) if self.seed is not None else torch.arange(len(self.x))
+        for idx in order.split(self.batch_size)[:len(self)]: yield self.x.index_select(0, idx), self.y.index_select(0, idx)
+
+
+class Clock:
+    "Seconds since the end of the first step, until the end of the first epoch that reaches the target."
+    def __init__(self, target): self.target, self.start, self.seconds, self.accuracy = target, None, None, 0.
+    def begin(self): self.start = self.start or time.perf_counter()
+
+    def reached(self, acc):
+        self.accuracy = max(self.accuracy, float(acc))
+        if self.seconds is None and acc >= self.target: self.seconds = time.perf_counter() - self.start
+        return self.seconds is not None
+
+
+def ours(model, train, valid, a, clock):
+    class ClockCB(Callback):
+        order = 70
+        def after_batch(self, learn): clock.begin()
+        def after_epoch(self, learn):
+            if not learn.training and clock.reached(learn.recorder.rows[-1]['accuracy']): raise CancelFitException
+    ds = TensorDataset(valid.x[:1], valid.y[:1], vocab=list(range(10)))
+    dls = DataLoaders.from_datasets(ds, ds)
+    learn = vision_learner(dls, arch=lambda **_: model, precision=None, cbs=ClockCB())
+    learn.dls.train, learn.dls.valid = train, valid
+    def fit(n_epoch):
+        with learn.no_progress(): learn.fit(n_epoch, cbs=one_cycle(a.lr, PCT, DIV, DIV_FINAL, moms=None))
+    return fit
+
+
+def with_fastai(model, train, valid, a, clock):
+    from fastai.callback.core import Callback as FCallback
+    from fastai.callback.core import CancelFitException as Cancel
+    from fastai.callback.schedule import combined_cos, ParamScheduler
+    from fastai.data.core import DataLoaders as FDataLoaders
+    from fastai.learner import Learner as FLearner
+    from fastai.losses import CrossEntropyLossFlat
+    from fastai.metrics import accuracy as facc
+    from fastai.optimizer import OptimWrapper
+    class ClockCB(FCallback):
+        order = 60
+        def after_batch(self): clock.begin()
+        def after_epoch(self):
+            if clock.reached(self.recorder.log[-1 - self.recorder.add_time]): raise Cancel
+    opt = lambda params, lr, **kw: OptimWrapper(params, partial(torch.optim.AdamW, weight_decay=WD, fused=True), lr=lr)
+    learn = FLearner(FDataLoaders(train, valid, device='cpu'), model, loss_func=CrossEntropyLossFlat(label_smoothing=EPS), opt_func=opt, metrics=facc, cbs=ClockCB())
+    def fit(n_epoch):
+        with learn.no_bar(), learn.no_logging(): learn.fit(n_epoch, a.lr, cbs=ParamScheduler({'lr': combined_cos(PCT, a.lr/DIV, a.lr, a.lr/DIV_FINAL)}))
+    return fit
+
+
+def with_lightning(model, train, valid, a, clock):
+    import lightning as L
+    for name in ('lightning.pytorch', 'lightning.fabric'): logging.getLogger(name).setLevel(logging.ERROR)
+    class Module(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = model
+        def training_step(self, batch, i): return F.cross_entropy(self.net(batch[0]), batch[1], label_smoothing=EPS)
+        def on_train_batch_end(self, *args): clock.begin()
+        def on_validation_epoch_start(self): self.hits, self.loss = [], []
+        def validation_step(self, batch, i):
+            preds = self.net(batch[0])
+            self.hits.append((preds.argmax(1) == batch[1]).sum())
+            self.loss.append(F.cross_entropy(preds, batch[1], label_smoothing=EPS)*len(preds))
+        def on_validation_epoch_end(self):
+            if clock.reached(torch.stack(self.hits).sum().item()/len(valid.x)): self.trainer.should_stop = True
+        def configure_optimizers(self):
+            opt = torch.optim.AdamW(self.parameters(), lr=a.lr, weight_decay=WD, fused=True)
+            sched = torch.optim.lr_scheduler.OneCycleLR(opt, a.lr, total_steps=self.trainer.estimated_stepping_batches + 1, pct_start=PCT, div_factor=DIV,
+                                                        final_div_factor=DIV_FINAL/DIV, cycle_momentum=False)
+            return [opt], [dict(scheduler=sched, interval='step')]
+    module = Module()
+    def fit(n_epoch):
+        trainer = L.Trainer(max_epochs=n_epoch, accelerator='cpu', logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                            enable_model_summary=False, num_sanity_val_steps=0)
+        trainer.fit(module, train, valid)
+    return fit
+
+
+def with_keras(model, train, valid, a, clock):
+    import keras
+    class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+        def __init__(self, n): self.n = n
+        def __call__(self, step):
+            pos = step/self.n
+            up, down = (1 - torch.cos(torch.pi*pos/PCT))/2, (1 - torch.cos(torch.pi*(pos - PCT)/(1 - PCT)))/2
+            return torch.where(pos < PCT, a.lr/DIV + up*(a.lr - a.lr/DIV), a.lr + down*(a.lr/DIV_FINAL - a.lr))
+    class Data(keras.utils.PyDataset):
+        def __init__(self, batches):
+            super().__init__()
+            self.batches, self.it = batches, None
+        def __len__(self): return len(self.batches)
+        def __getitem__(self, i):
+            if i == 0: self.it = iter(self.batches)
+            x, y = next(self.it)
+            return x, F.one_hot(y, 10).float()
+    class ClockCB(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None): clock.begin()
+        def on_epoch_end(self, epoch, logs=None):
+            if clock.reached(logs['val_accuracy']): self.model.stop_training = True
+    keras.config.set_image_data_format('channels_first')
+    inputs = keras.Input((1, 28, 28))
+    km = keras.Model(inputs, keras.layers.TorchModuleWrapper(model, output_shape=(None, 10))(inputs))
+    def fit(n_epoch):
+        opt = keras.optimizers.AdamW(OneCycle(n_epoch*len(train)), weight_decay=WD, epsilon=1e-8)
+        km.compile(opt, keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=EPS), metrics=['accuracy'])
+        km.fit(Data(train), epochs=n_epoch, validation_data=Data(valid), callbacks=[ClockCB()], verbose=0, shuffle=False)
+    return fit
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--rounds', type=int, default=3, help='seeds')
+    p.add_argument('--epochs', type=int, default=5)
+    p.add_argument('--target', type=float, default=0.88)
+    p.add_argument('--lr', type=float, default=5e-3)
+    p.add_argument('--batch-size', type=int, default=128)
+    p.add_argument('--full', action='store_true', help='the full set, when it is here')
+    p.add_argument('--limit', type=int, help='only so many training images, to try the script')
+    p.add_argument('--only', nargs='*', help='some of mylib, fastai, lightning, keras')
+    a = p.parse_args()
+    warnings.filterwarnings('ignore')
+    with contextlib.suppress(ImportError): torchvision()  # first, since Lightning imports it
+    (x, y), valid = (s.tensors() for s in fashion_mnist(full=a.full))
+    x, y, half = x[:a.limit], y[:a.limit], best_precision('cpu') == 'bf16'
+    libraries = dict(mylib=ours, fastai=with_fastai, lightning=with_lightning, keras=with_keras)
+    for name in list(libraries)[1:]:
+        if a.only and name not in a.only: del libraries[name]
+        elif not importlib.util.find_spec(name):
+            print(f'{name} is not installed (pip install {name}) and left out')
+            del libraries[name]
+    rows = []
+    for seed in range(a.rounds):
+        for name, make in libraries.items():
+            set_seed(seed)
+            net = small_resnet(c_in=1).to(memory_format=torch.channels_last)
+            net = HalfNet(net) if half else net
+            warm = Clock(0.)  # a fit on two batches, so that nothing is imported or built on the clock
+            make(copy.deepcopy(net), Batches(x[:2*a.batch_size], y[:2*a.batch_size], a.batch_size, seed), Batches(*(t[:500] for t in valid), 500), a, warm)(1)
+            clock = Clock(a.target)
+            make(net, Batches(x, y, a.batch_size, seed), Batches(*valid, 2*a.batch_size), a, clock)(a.epochs)
+            rows.append(dict(library=name, seed=seed, seconds=clock.seconds or float('nan'), accuracy=clock.accuracy))
+            print(rows[-1], flush=True)
+    r = pd.DataFrame(rows).groupby('library', sort=False)
+    t = pd.DataFrame(dict(seconds=r.seconds.median(), slowest=r.seconds.max(), accuracy=r.accuracy.mean()))
+    t['ratio'] = t.seconds/t.seconds['mylib']
+    print(f'{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {"bfloat16" if half else "float32"}; seconds to {a.target:.1%}, {len(x):,} images')
+    print(t.round(3).to_string())
+    print('the bar: every ratio above 1')
+
+
+if __name__ == '__main__': main()

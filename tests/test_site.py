@@ -1,0 +1,463 @@
+"""The site: what docs/make_site.py makes of notebooks and names, and every page of it in a real Chromium.
+
+The second half needs the packages of `docs_requirements` and a Chromium of the system's; without them it is skipped, and with
+MYLIB_BROWSER=required (continuous integration) it fails."""
+import csv, functools, http.server, importlib, json, os, re, shutil, socket, subprocess, sys, threading, time
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.request import urlopen
+
+import pytest
+from nbread import ROOT, Notebook, notebooks
+
+sys.path.insert(0, str(ROOT/'docs'))
+import make_site as site
+
+REQUIRED = os.environ.get('MYLIB_BROWSER') == 'required'
+
+
+# The builder
+
+@pytest.fixture(scope='module')
+def names(): return site.Names(site.lessons())
+
+
+@pytest.fixture(scope='module')
+def made(names):
+    "stem -> processed notebook of a few lessons."
+    return {l.stem: json.loads(site.process(l, names)) for l in names.lessons if l.number in ('00', '03', '04')}
+
+
+def lesson(names, number): return next(l for l in names.lessons if l.number == number)
+
+
+def test_lessons_are_those_of_the_folder(names):
+    assert [l.stem for l in names.lessons] == [o.stem for o in notebooks()]
+    for l, nb in zip(names.lessons, notebooks(), strict=True):
+        assert (l.title, l.line) == nb.headline and l.exercises == len(nb.exercises)
+        if l.is_lesson: assert set(l.facts) == {'Before this', 'Takes', 'Paper'} and 3 < l.minutes < 120
+
+
+def test_words_in_backticks(names):
+    l = lesson(names, '04')
+    link = lambda s: names.link(s, l)
+    assert link('see `Learner.fit`') == 'see {py:obj}`Learner.fit <mylib.learner.Learner.fit>`'
+    assert link('`cross_entropy(logits)`') == '`cross_entropy(logits)`', 'code, not a name'
+    assert link('`accuracy`') == '{py:obj}`accuracy <mylib.losses.accuracy>`', 'where it is defined, not where it is passed on'
+    assert link('`Tensor` `float` `nn.Linear` `Linear` `nonsense`') == '`Tensor` `float` `nn.Linear` `Linear` `nonsense`', 'not ours, or not surely ours'
+    assert names.link('`Linear`', lesson(names, '02')) == '{py:obj}`Linear <mylib.backprop.Linear>`', 'ours in its own lesson'
+    assert link('```python\n`Learner`\n```') == '```python\n`Learner`\n```'
+    assert link('`mylib.losses.softmax`') == '{py:obj}`mylib.losses.softmax <mylib.losses.softmax>`'
+    assert link('In lesson 03, in lesson 04 and in lesson 98') == 'In [lesson 03](/lessons/03_losses), in lesson 04 and in lesson 98'
+    assert link('[lesson 03](x) and $`Learner`$') == '[lesson 03](x) and $`Learner`$'
+
+
+def test_folds():
+    text = 'a\n<details><summary>Hint</summary>\n\nb\n\n</details>\n<details>\n<summary>Solution</summary>\n\n```python\nc\n```\n\n</details>\nd'
+    assert site.folds(text) == 'a\n\n:::::{dropdown} Hint\nb\n:::::\n\n\n:::::{dropdown} Solution\n```python\nc\n```\n:::::\n\nd'
+
+
+def test_formulas():
+    assert site.formulas('a:\n$$x$$\nb $y$ c') == 'a:\n\n$$x$$\n\nb $y$ c'
+    assert site.formulas('$$\nx\n$$') == '\n$$\nx\n$$\n' and site.formulas('a $$x$$ b') == 'a $$x$$ b'
+
+
+def test_processed_lessons(made):
+    for stem, nb in made.items():
+        original = Notebook(ROOT/'nbs'/f'{stem}.ipynb')
+        code = [c for c in nb['cells'] if c['cell_type'] == 'code']
+        text = '\n'.join(c['source'] for c in nb['cells'])
+        assert '#|' not in '\n'.join(c['source'] for c in code), 'directives are for nbdev, not for readers'
+        assert text.count('**Takes:**') == 0 and text.count(':Takes:') == 1, 'in the box, and not again below it'
+        assert '<details>' not in text and text.count('{dropdown} Hint') == text.count('{dropdown} Solution') == len(original.exercises)
+        hidden = sum('hide' in c.marks or 'default_exp' in c.marks for c in original.code)
+        assert len(code) == len(original.code) - hidden
+        assert sum(len(c['outputs']) for c in code) == sum(len(c.outputs) for c in original.code if 'hide' not in c.marks)
+        alts = [c['metadata']['mystnb']['image']['alt'] for c in code if 'mystnb' in c['metadata']]
+        assert alts == [c.marks['fig-alt'][1:-1] for c in original.code if 'fig-alt' in c.marks]
+        assert 'export' in {t for c in code for t in c['metadata']['tags']}
+    text = '\n'.join(c['source'] for c in made['03_losses']['cells'])
+    assert re.search(r'\{dropdown\} Signature: `cross_entropy`\n:name: built-losses-\d+\n', text) and '| `logits` |' in text
+
+
+def test_every_public_name_has_an_entry(names):
+    for m in names.module:
+        if m == 'all': continue
+        mod = importlib.import_module(f'mylib.{m}')
+        listed = {q for q, *_ in names.entries(m)}
+        missing = [n for n in mod.__all__ if names.owner(m, n) == m and n not in listed]
+        assert not missing, f'{m}: {missing}'
+    assert {'Learner', 'Learner.fit', 'Callback'} <= {q for q, *_ in names.entries('learner')}
+    assert 'Learner.fit_one_cycle' in {q for q, *_ in names.entries('schedule')}, 'methods added to the class of an earlier lesson'
+
+
+def test_signatures():
+    def f(x, # (n,c) logits
+          y=None, *args, k:int=3, op=sorted, kind=dict, **kw): "Do."
+    assert site.signature(f, 'f') == '(x, y=None, *args, k=3, op=sorted, kind=dict, **kw)'
+    def g(x, *, k=1): pass
+    assert site.signature(g, 'g') == '(x, *, k=1)'
+    assert site.params(f)[0] == ('x', '', '', '(n,c) logits') and site.params(g) == []
+    assert site.table(site.params(f)).splitlines()[2] == '| `x` |  |  | (n,c) logits |'
+    assert site.plain('a*b `c*d` <x> $e$ {f}') == r'a\*b `c*d` \<x\> \$e\$ \{f\}'
+    assert site.literal(object()) == 'object(...)' and site.literal(functools.partial(sorted, key=len)) == 'sorted'
+
+
+def resolve(dotted):
+    "The object of a dotted name."
+    parts = dotted.split('.')
+    for k in range(len(parts), 0, -1):
+        try: obj = importlib.import_module('.'.join(parts[:k]))
+        except ImportError: continue
+        for p in parts[k:]: obj = getattr(obj, p)
+        return obj
+    raise ImportError(dotted)
+
+
+def test_twins(names):
+    rows = list(csv.DictReader((ROOT/'docs'/'twins.csv').read_text(encoding='utf-8').splitlines()))
+    assert len({r['name'] for r in rows}) == len(rows) > 100
+    written = {m for m in names.module}
+    unknown = [r['name'] for r in rows if r['name'].split('.')[0] in written and r['name'] not in {f'{m}.{q}' for m in written if m != 'all' for q, *_ in names.entries(m)}]
+    assert not unknown, f'not in the package: {unknown}'
+    bad = []
+    for r in rows:
+        assert set(r) == {'name', 'torch', 'fastai', 'note'}, r
+        t = r['torch']
+        if t.startswith('torch.'):
+            try: resolve(t)
+            except (ImportError, AttributeError) as e: bad.append(f'{t}: {e}')
+        else: assert not t or t.startswith('torchvision.'), t
+        assert not r['fastai'] or re.fullmatch(r'(fastai|fasttransform)(\.\w+)+', r['fastai']), r['fastai']
+    assert not bad, bad
+
+
+def test_tower(names):
+    svg = site.tower(names.lessons)
+    ls = [l for l in names.lessons if l.is_lesson]
+    assert re.findall(r'<a href="([^"]+)"', svg) == [f'lessons/{l.stem}.html' for l in ls]
+    ys = [float(y) for y in re.findall(r'<text x="12" y="([\d.]+)"', svg)]
+    assert ys == sorted(ys, reverse=True), 'the first lesson is the ground floor'
+    known = {l.module for l in ls}
+    assert svg.count('<path') == sum(len(l.uses & known) for l in ls) > 50
+
+
+def test_words_of_the_glossary():
+    assert site.terms('one-cycle\n: A schedule. Lesson 05.\n\nfan-in, fan-out\n: How many. Lesson 02b.\n\nepoch\n: One pass.\n') == {'05': ['one-cycle'], '02b': ['fan-in', 'fan-out']}
+    assert {'one-cycle', 'schedule'} <= set(site.terms()['05']) and set(site.terms()) <= {f'{i:02}' for i in range(20)} | {l.number for l in site.lessons()}
+
+
+def test_charts():
+    assert site.numbers('0.35 to 0.42') == [(0.35, 0.42)] and site.numbers('0.75 and 0.63') == [(0.75, 0.75), (0.63, 0.63)]
+    assert site.numbers('2.5 MB, 46.8 MB') == site.numbers('') == site.numbers('89.6% in 15 s') == []
+    page = site.benchmarks_page('# M\n\n| command | what | measured | bar |\n|---|---|---|---|\n| `a` | fast | 0.5 | 1.1 |\n| | better | 2.5 | 1.5 |\n| `b` | said | 3 MB | |\n')
+    assert 'at most 1.1' in page and 'at least 1.5' in page and page.count('class="strip"') == 2 and '| `b` | said | 3 MB | |' in page
+
+
+def test_links_to_hosts_need_a_setting(names, monkeypatch):
+    l = lesson(names, '03')
+    assert 'http' not in re.sub(r'\]\(https?://(doi|arxiv)[^)]*\)', '', site.card(l, names).split(':Notebook:')[1])
+    monkeypatch.setattr(site, 'settings', lambda: dict(git_url='https://host.example/me/course', colab_url='https://colab.example/x'))
+    assert '[03_losses.ipynb](https://host.example/me/course/blob/main/nbs/03_losses.ipynb)' in site.card(l, names) and 'https://colab.example/x/nbs/03_losses.ipynb' in site.card(l, names)
+
+
+def test_docs_requirements_are_lower_bounds():
+    reqs = site.settings()['docs_requirements'].split()
+    assert reqs and all(re.fullmatch(r'[a-z0-9-]+>=\d+(\.\d+)*', r) for r in reqs)
+
+
+# The built site
+
+def chromium():
+    "Path of a Chromium of the system's, or None."
+    found = [os.environ.get('CHROMIUM'), *map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome', 'msedge'))]
+    found += ['/Applications/Google Chrome.app/Contents/MacOS/Google Chrome', r'C:\Program Files\Google\Chrome\Application\chrome.exe', r'C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe']
+    return next((p for p in found if p and Path(p).exists()), None)
+
+
+def missing(what):
+    if REQUIRED: pytest.fail(f'{what} is missing, and MYLIB_BROWSER=required')
+    pytest.skip(f'{what} is not installed: make docs, and a Chromium of your system')
+
+
+@pytest.fixture(scope='session')
+def html():
+    "Folder of the site, built anew where a source is newer."
+    for o in ('sphinx', 'myst_nb', 'sphinx_book_theme', 'sphinx_design', 'latex2mathml'):
+        if not find_spec(o): missing(o)
+    if not site.is_fresh():
+        run = subprocess.run([sys.executable, str(ROOT/'docs'/'make_site.py')], capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+    return site.HTML
+
+
+@pytest.fixture(scope='session')
+def served(html):
+    "Address of the site."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        protocol_version = 'HTTP/1.1'
+        def log_message(self, *args): pass
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(html))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}/'
+        server.shutdown()
+
+
+@pytest.fixture(scope='session')
+def browser():
+    for o in ('playwright', 'axe_playwright_python'):
+        if not find_spec(o): missing(o)
+    path = chromium()
+    if not path: missing('Chromium')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        b = p.chromium.launch(executable_path=path, args=['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else [])
+        yield b
+        b.close()
+
+
+@contextmanager
+def opened(browser, theme=None, **kwargs):
+    "A page that notes errors of the console, failed requests and requests to other hosts in `.faults`."
+    ctx = browser.new_context(**kwargs)
+    if theme: ctx.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    page = ctx.new_page()
+    page.faults = []
+    page.on('console', lambda m: page.faults.append(f'console: {m.text} {m.location["url"]}') if m.type == 'error' and not m.location['url'].endswith('favicon.ico') else None)
+    page.on('pageerror', lambda e: page.faults.append(f'error: {e}'))
+    page.on('requestfailed', lambda r: page.faults.append(f'failed: {r.url}') if r.failure != 'net::ERR_ABORTED' else None) # left before it came
+    page.on('response', lambda r: page.faults.append(f'{r.status}: {r.url}') if r.status >= 400 else None)
+    page.on('request', lambda r: page.faults.append(f'elsewhere: {r.url}') if urlsplit(r.url).hostname not in ('127.0.0.1', 'localhost', None) else None)
+    try: yield page
+    finally: ctx.close()
+
+
+class Page(HTMLParser):
+    "Links, anchors and pictures of a file."
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.ids, self.images = [], set(), []
+        self.feed(path.read_text(encoding='utf-8'))
+
+    def handle_starttag(self, tag, attrs):
+        a = dict(attrs)
+        if 'id' in a: self.ids.add(a['id'])
+        if tag == 'a' and 'name' in a: self.ids.add(a['name'])
+        for k in ('href', 'src'):
+            if a.get(k): self.links.append(a[k])
+        if tag == 'img': self.images.append((a.get('src', ''), a.get('alt', '')))
+
+
+@pytest.fixture(scope='session')
+def parsed(html): return {p.relative_to(html).as_posix(): Page(p) for p in sorted(html.rglob('*.html')) if '_static' not in p.relative_to(html).parts}
+
+
+def test_there_is_a_page_for_each(parsed, names):
+    expected = {f'{l.doc}.html' for l in names.lessons if l.number != '99'} | {f'api/{m}.html' for m in names.module if m != 'all'}
+    expected |= {f'{p}.html' for p in 'index stuck glossary papers data benchmarks twins search genindex 404 api/index _modules/index'.split()}
+    assert expected <= set(parsed), expected - set(parsed)
+
+
+def test_links_and_anchors_resolve(parsed, html):
+    bad = []
+    for name, page in parsed.items():
+        for link in page.links:
+            url, anchor = urldefrag(link)
+            if urlsplit(url).scheme or url.startswith('//'): continue
+            target = unquote(urljoin('/' + name, url).lstrip('/') or 'index.html').split('?')[0]
+            if not (html/target).is_file(): bad.append(f'{name}: {link}')
+            elif anchor and target in parsed and unquote(anchor) not in parsed[target].ids: bad.append(f'{name}: {link} (no such anchor)')
+    assert not bad, bad[:20]
+
+
+def test_pictures_have_alternatives(parsed):
+    bad = [(n, src) for n, p in parsed.items() for src, alt in p.images if len(alt) < 20 or alt.startswith('_images') or alt.startswith('../_images')]
+    assert not bad, bad[:20]
+
+
+def test_formulas_hold_no_prose(html):
+    "A formula that begins in the wrong place swallows words, and a command that is not known stays as it is."
+    bad = []
+    for p in html.rglob('*.html'):
+        for m in re.findall(r'<math.*?</math>', p.read_text(encoding='utf-8'), flags=re.S):
+            text = re.sub(r'<[^>]+>', '', re.sub(r'<mtext>.*?</mtext>', '', m))
+            if re.search(r'(<mi>[a-z]</mi>){9}', m) or '\\' in text: bad.append((p.name, text[:80]))
+    assert not bad, bad
+
+
+def test_no_page_mentions_a_cdn(html):
+    bad = [(p.name, m) for p in html.rglob('*.html') for m in re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https?://[^"]+)"', p.read_text(encoding='utf-8')) if 'canonical' not in m and not m.startswith(site.site_url())]
+    assert not bad, bad[:5]
+
+
+def test_llms_and_sitemap(html, names):
+    text = (html/'llms.txt').read_text(encoding='utf-8')
+    assert text.startswith(f'# {site.TITLE}\n\n> ') and all(l.title in text for l in names.lessons if l.is_lesson)
+    from xml.etree import ElementTree
+    urls = [e.text for e in ElementTree.parse(html/'sitemap.xml').iter('{http://www.sitemaps.org/schemas/sitemap/0.9}loc')]
+    assert len(urls) > 50 and all((html/u.removeprefix(site.site_url())).is_file() for u in urls)
+
+
+def test_every_page_opens_and_fits_a_phone(browser, served, parsed):
+    faults, wide = {}, []
+    with opened(browser, viewport=dict(width=390, height=800)) as page:
+        for name in parsed:
+            page.goto(served + name, wait_until='load')
+            if page.faults: faults[name] = page.faults[:3]; page.faults.clear()
+            w = page.evaluate('document.documentElement.scrollWidth')
+            if w > 390: wide.append((name, w))
+    assert not faults, dict(list(faults.items())[:10])
+    assert not wide, f'wider than the screen: {wide}'
+
+
+def search(page, served, words):
+    page.goto(f'{served}search.html?q={words}')
+    page.wait_for_selector('#search-results ul.search li a', timeout=20_000)
+    page.wait_for_function("document.querySelector('.search-summary')?.textContent.match(/[0-9]/)", timeout=20_000)
+    return page.evaluate("[...document.querySelectorAll('#search-results ul.search > li > a')].map(a => new URL(a.href).pathname + new URL(a.href).hash)")
+
+
+@pytest.mark.parametrize('words, number, right', [
+    ('one-cycle', '05', r'/lessons/05_schedule|/api/schedule|/glossary\.html#term-one-cycle'),
+    ('BatchNorm', '07', r'/api/norm\.html#mylib\.norm\.BatchNorm|/lessons/07_norm'),
+    ('perplexity', '18', r'/lessons/18_|/api/lm')])
+def test_search(browser, served, words, number, right):
+    if not any(l.number == number for l in site.lessons()): pytest.skip(f'lesson {number} is not written yet')
+    with opened(browser) as page:
+        found = search(page, served, words)
+        assert any(re.match(right, f) for f in found[:3]), found[:8]
+        assert not page.faults, page.faults
+
+
+def test_dark_lasts(browser, served):
+    theme = "document.documentElement.dataset.theme"
+    lightness = "getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).reduce((a, b) => a + +b, 0)/765"
+    with opened(browser, viewport=dict(width=1280, height=800), color_scheme='light') as page:
+        page.goto(served)
+        assert page.evaluate(theme) == 'light' and page.evaluate(lightness) > .9
+        for _ in range(3): # a menu in the newer themes, a button that goes round in the older
+            if page.evaluate(theme) == 'dark': break
+            page.locator('button.theme-switch-button:visible').first.click()
+            choice = page.locator('button.theme-change-button[data-mode="dark"]:visible')
+            if choice.count(): choice.first.click()
+        assert page.evaluate(theme) == 'dark' and page.evaluate(lightness) < .2
+        page.reload()
+        assert page.evaluate(theme) == 'dark'
+        page.locator('a[href="lessons/00_core.html"]:visible').first.click()
+        page.wait_for_url('**/lessons/00_core.html')
+        assert page.evaluate(theme) == 'dark' and page.evaluate(lightness) < .2 and not page.faults
+
+
+def test_by_keyboard(browser, served):
+    with opened(browser, viewport=dict(width=1280, height=800)) as page:
+        page.goto(served + 'lessons/03_losses.html')
+        page.keyboard.press('Tab')
+        assert 'main content' in page.evaluate('document.activeElement.textContent').lower(), 'the first stop jumps over the menus'
+        fold = page.locator('details.sd-dropdown > summary').last
+        assert not fold.evaluate('e => e.parentElement.open')
+        fold.focus(); page.keyboard.press('Enter')
+        assert fold.evaluate('e => e.parentElement.open')
+        page.goto(served)
+        floor = page.locator('svg.tower a').first
+        floor.focus(); page.keyboard.press('Enter')
+        page.wait_for_url('**/lessons/00_core.html')
+        assert not page.faults
+
+
+AXE = ['index.html', 'lessons/01_matmul.html', 'lessons/04_learner.html', 'lessons/10_augment.html', 'api/index.html', 'api/learner.html', 'benchmarks.html', 'glossary.html',
+       'stuck.html', 'papers.html', 'data.html', 'twins.html', 'search.html?q=softmax', '404.html', '_modules/mylib/losses.html']
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_axe_finds_no_serious_fault(browser, served, theme):
+    import axe_playwright_python
+    script = (Path(axe_playwright_python.__file__).parent/'axe.min.js').read_text(encoding='utf-8')
+    bad = []
+    with opened(browser, theme, viewport=dict(width=1280, height=900)) as page:
+        for name in AXE:
+            page.goto(served + name, wait_until='load')
+            page.evaluate(script)
+            found = page.evaluate("axe.run({resultTypes: ['violations']}).then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 160)]))")
+            bad += [(name, *v) for v in found if v[0] in ('serious', 'critical')]
+    assert not bad, '\n' + '\n'.join(map(str, bad))
+
+
+# JupyterLab
+
+def free_port():
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    "Address of a JupyterLab over a copy of lesson 04 without outputs."
+    if not find_spec('jupyterlab'): missing('jupyterlab')
+    nb = json.loads((ROOT/'nbs'/'04_learner.ipynb').read_text(encoding='utf-8'))
+    for c in nb['cells']:
+        if c['cell_type'] == 'code': c['outputs'] = []
+    settings = tmp_path/'JUPYTERLAB_SETTINGS_DIR'/'@jupyterlab'/'notebook-extension'/'tracker.jupyterlab-settings'
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"windowingMode": "none"}', encoding='utf-8') # all cells are in the page, not only those near the window
+    (tmp_path/'nbs').mkdir()
+    (tmp_path/'nbs'/'04_learner.ipynb').write_text(json.dumps(nb), encoding='utf-8')
+    port = free_port()
+    env = os.environ | {k: str(tmp_path/k) for k in ('JUPYTER_CONFIG_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTERLAB_SETTINGS_DIR', 'JUPYTERLAB_WORKSPACES_DIR')} | dict(MYLIB_DEVICE='cpu')
+    env.pop('MPLBACKEND', None) # figures go into the notebook
+    cmd = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', f'--port={port}', '--port-retries=0', '--IdentityProvider.token=', '--ServerApp.password=',
+           '--LabApp.news_url=None', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', f'--ServerApp.root_dir={tmp_path}/nbs']
+    with (tmp_path/'log').open('w') as log: server = subprocess.Popen(cmd, cwd=tmp_path, env=env, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            assert server.poll() is None, (tmp_path/'log').read_text()[-3000:]
+            try:
+                with urlopen(f'http://127.0.0.1:{port}/api', timeout=5): break
+            except OSError: time.sleep(.5)
+        else: pytest.fail((tmp_path/'log').read_text()[-3000:])
+        yield f'http://127.0.0.1:{port}/'
+    finally:
+        server.terminate()
+        try: server.wait(20)
+        except subprocess.TimeoutExpired: server.kill()
+
+
+def kernel_becomes(lab, state, seconds, times=1):
+    "Wait until the one kernel has been in a state for some looks in a row."
+    seen, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with urlopen(f'{lab}api/kernels', timeout=30) as r: seen = seen + 1 if [k['execution_state'] for k in json.load(r)] == [state] else 0
+        except OSError: seen = 0 # the server answers 500 while a kernel starts
+        if seen == times: return
+        time.sleep(.3)
+    raise TimeoutError(f'the kernel of lesson 04 was not {state} within {seconds} seconds')
+
+
+def test_lesson_04_in_jupyterlab(browser, lab, tmp_path):
+    with opened(browser, viewport=dict(width=1280, height=1000)) as page:
+        page.add_init_script("new MutationObserver(() => { window.bar ||= !!document.querySelector('.jp-OutputArea progress') }).observe(document, {childList: true, subtree: true})")
+        page.goto(lab + 'lab/tree/04_learner.ipynb?reset', wait_until='domcontentloaded', timeout=120_000)
+        page.wait_for_selector('.jp-Notebook .jp-Cell', timeout=120_000)
+        kernel_becomes(lab, 'idle', 120)
+        page.wait_for_timeout(2000) # until the page knows it too
+        page.locator('.lm-MenuBar-item', has_text='Run').first.click()
+        page.locator('.lm-Menu-item', has_text='Run All Cells').first.click()
+        file = tmp_path/'nbs'/'04_learner.ipynb'
+        kernel_becomes(lab, 'busy', 60)
+        kernel_becomes(lab, 'idle', 500, times=4)
+        page.keyboard.press('Control+s')
+        for _ in range(120):
+            cells = [c for c in json.loads(file.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+            if any(c['outputs'] for c in cells): break
+            page.wait_for_timeout(500)
+        shot = os.environ.get('MYLIB_SCREENSHOT')
+        errors = [o['ename'] for c in cells for o in c['outputs'] if o['output_type'] == 'error']
+        counts = [c['execution_count'] for c in cells if ''.join(c['source']).strip()]
+        assert not errors and all(counts), (errors, counts)
+        assert page.evaluate('window.bar'), 'no progress bar'
+        image = page.locator('.jp-OutputArea .jp-RenderedImage img').first
+        image.scroll_into_view_if_needed(timeout=60_000)
+        assert image.is_visible() and image.bounding_box()['width'] > 50, 'no figure'
+        if shot: page.screenshot(path=shot)
