@@ -13,7 +13,7 @@ setup(
     license=cfg['license'], keywords=cfg['keywords'].split(),
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     python_requires='>=' + cfg['min_python'],
-    install_requires=cfg['requirements'].split(), extras_require={'dev': cfg['dev_requirements'].split()},
+    install_requires=cfg['requirements'].split(), extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'docs')},
     packages=find_packages(include=[cfg['name'], cfg['name'] + '.*']),
     package_data={cfg['name']: ['data/*', 'data/*/*']}, include_package_data=True, zip_safe=False,
     entry_points={'console_scripts': cfg['console_scripts'].split(),

@@ -1,0 +1,14 @@
+// Folded parts are printed too; what scrolls sideways can be reached by keyboard.
+window.addEventListener('beforeprint', () => document.querySelectorAll('details').forEach(d => d.open = true));
+function reachable() {
+  for (const e of document.querySelectorAll('.highlight pre, .cell_output .output, .math, .pst-scrollable-table-container, .table-wrap')) {
+    if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
+  }
+}
+window.addEventListener('load', reachable);
+window.addEventListener('resize', reachable);
+document.addEventListener('toggle', reachable, true);
+// The arrows in the menu have no words of their own.
+window.addEventListener('DOMContentLoaded', () => document.querySelectorAll('summary').forEach(s => {
+  if (!s.textContent.trim()) s.setAttribute('aria-label', 'Pages under ' + (s.closest('li')?.querySelector('a')?.textContent.trim() || 'this'));
+}));
