@@ -1099,7 +1099,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mylib.ulmfit.TextLearner.predict': ('ulmfit.html#textlearner.predict', 'mylib/ulmfit.py'),
                               'mylib.ulmfit.TextLearner.tokens': ('ulmfit.html#textlearner.tokens', 'mylib/ulmfit.py'),
                               'mylib.ulmfit._encoder_args': ('ulmfit.html#_encoder_args', 'mylib/ulmfit.py'),
-                              'mylib.ulmfit._half_pays': ('ulmfit.html#_half_pays', 'mylib/ulmfit.py'),
                               'mylib.ulmfit._loaders': ('ulmfit.html#_loaders', 'mylib/ulmfit.py'),
                               'mylib.ulmfit._mismatch': ('ulmfit.html#_mismatch', 'mylib/ulmfit.py'),
                               'mylib.ulmfit._tokenizer': ('ulmfit.html#_tokenizer', 'mylib/ulmfit.py'),

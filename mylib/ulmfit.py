@@ -17,7 +17,7 @@ from fastcore.basics import listify, patch
 import torch
 from torch import nn
 
-# %% ../nbs/19_ulmfit.ipynb #4ed67e8d
+# %% ../nbs/19_ulmfit.ipynb #8df592cf
 from .awd_lstm import AWDLSTM, LanguageModel, ResetCB, RNNDropout, RNNRegularizerCB, _share, lm_loss
 from .checkpoint import load_state, save_state
 from .core import default_device, set_seed, _whole
@@ -27,7 +27,7 @@ from .learner import Learner, _rate, accuracy
 from .lm import _token_lists, language_model_learner, lm_dataloaders, reverse_doc
 from .losses import cross_entropy
 from .optim import Adam
-from .precision import MixedPrecisionCB
+from .precision import MixedPrecisionCB, best_precision
 from .text import BOS, PAD, SortishSampler, Vocab, WordTokenizer, fix_html, nfc, pad_collate, tokenise_all
 from .transfer import _groups
 
@@ -372,15 +372,10 @@ def plot_explanation(
     ax.set(ylabel='contribution', title=title)
     return ax
 
-# %% ../nbs/19_ulmfit.ipynb #59d6cc06
-def _half_pays(device):
-    "Whether bfloat16 is faster than float32 on `device`."
-    if device.type == 'cuda': return torch.cuda.is_bf16_supported()
-    return device.type == 'cpu' and any(getattr(torch.cpu, f'_is_{k}_supported', bool)() for k in ('avx512_bf16', 'amx_tile'))
-
+# %% ../nbs/19_ulmfit.ipynb #c549a52d
 REVIEWS_CONFIG = dict(emb_size=200, n_hid=200, n_layers=2)
 
-# %% ../nbs/19_ulmfit.ipynb #94a1cb9f
+# %% ../nbs/19_ulmfit.ipynb #a6c9661d
 def train_reviews(
     folder=None, # stages are written here when they are finished, and one that is here already is not trained again
     both:bool=True, # also a backward model
@@ -399,7 +394,7 @@ def train_reviews(
     texts, rated, valid = (df[rows].iloc[part] for rows in (~df.is_valid, movies & ~df.is_valid, movies & df.is_valid))
     articles, docs, rated_docs, valid_docs = (tokenise_all(tok, t) for t in ([a.text for a in wiki()][part], texts.text, rated.text, valid.text))
     words, fast, learners = Vocab.from_tokens(docs, max_size=max_size), partial(Adam, betas=(0.9, 0.99)), []
-    cbs = [MixedPrecisionCB('bf16')] if _half_pays(device) else []
+    cbs = [MixedPrecisionCB(p)] if (p := best_precision(device)) else []
 
     def model(train, valid, vocab, batch_size, back):
         set_seed(seed)

@@ -15,7 +15,7 @@ from mylib.dataloader import DataLoader, DataLoaders, TensorDataset
 from mylib.learner import Callback, Learner, accuracy
 from mylib.losses import cross_entropy
 from mylib.mixup import MixUpCB
-from mylib.precision import DynamicScale, GradientAccumulationCB, GradientClipCB, MixedPrecisionCB
+from mylib.precision import DynamicScale, GradientAccumulationCB, GradientClipCB, MixedPrecisionCB, best_precision
 from mylib.schedule import SchedCB, sched_lin
 
 N, BS, C = 58, 8, 3
@@ -197,3 +197,15 @@ def test_refusals():
     class Stream:
         def __iter__(self): return iter([get_data()])
     with pytest.raises(TypeError, match='has no len'), Learner(get_model(), (Stream(), None), cross_entropy).no_progress() as learn: learn.fit(1, cbs=GradientAccumulationCB(8))
+
+
+def test_best_precision(monkeypatch):
+    names = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
+    for supported in ((True, False), (False, True), (False, False)):
+        for n, v in zip(names, supported): monkeypatch.setattr(torch.cpu, n, lambda v=v: v, raising=False)
+        assert best_precision('cpu') == ('bf16' if any(supported) else None)
+    for n in names: monkeypatch.delattr(torch.cpu, n)
+    assert best_precision('cpu') is None and best_precision('mps') is None
+    for capability, want in (((7, 5), 'fp16'), ((8, 0), 'bf16'), ((9, 0), 'bf16')):
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda d=None: capability)
+        assert best_precision('cuda') == want

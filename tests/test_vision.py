@@ -16,7 +16,7 @@ from mylib.learner import Callback, Learner, accuracy
 from mylib.losses import LabelSmoothingCrossEntropy, cross_entropy
 from mylib.mixup import MixUpCB
 from mylib.precision import MixedPrecisionCB
-from mylib.vision import (IMAGENETTE, ClassificationInterpretation, ImageLoaders, ServingModel, best_precision, image_folder,
+from mylib.vision import (IMAGENETTE, ClassificationInterpretation, ImageLoaders, ServingModel, image_folder,
                           imagenette, small_resnet, vision_learner)
 from mylib.xresnet import count_macs, xresnet18
 from PIL import Image
@@ -104,17 +104,6 @@ def test_prepare(tmp_path):
 
 
 # The Learner
-
-def test_best_precision(monkeypatch):
-    for supported in (True, False):
-        monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: supported, raising=False)
-        assert best_precision('cpu') == ('bf16' if supported else None)
-    monkeypatch.delattr(torch.cpu, '_is_avx512_bf16_supported')
-    assert best_precision('cpu') is None and best_precision('mps') is None
-    for capability, want in (((7, 5), 'fp16'), ((8, 0), 'bf16'), ((9, 0), 'bf16')):
-        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda d=None: capability)
-        assert best_precision('cuda') == want
-
 
 @pytest.mark.parametrize('c,h,w,stem', [(1, 28, 28, 'small'), (3, 64, 200, 'small'), (2, 65, 70, 'deep')])
 def test_the_network_is_asked_for_what_the_data_needs(c, h, w, stem):
