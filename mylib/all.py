@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_all.ipynb #c5517fc1
+# %% ../nbs/99_all.ipynb #7414de8c
 import sys
 
 from .augment import *
@@ -21,6 +21,7 @@ from .distributed import *
 from .hooks import *
 from .init import *
 from .learner import *
+from .lm import *
 from .losses import *
 from .lsuv import *
 from .matmul import *
@@ -32,9 +33,12 @@ from .rnn import *
 from .schedule import *
 from .text import *
 from .train import *
+from .transfer import *
+from .ulmfit import *
+from .vision import *
 from .xresnet import *
 
-# %% ../nbs/99_all.ipynb #4ffd39cc
-_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv datablock optim augment mixup precision distributed xresnet text rnn awd_lstm train'
+# %% ../nbs/99_all.ipynb #8bb1bc7d
+_lessons = 'core datasets matmul backprop autograd init losses dataloader learner schedule checkpoint hooks norm lsuv datablock optim augment mixup precision distributed xresnet vision transfer text rnn awd_lstm lm ulmfit train'
 _modules = [sys.modules[f'mylib.{m}'] for m in _lessons.split()]
 __all__ = sorted({n for m in _modules for n in m.__all__})

@@ -63,9 +63,9 @@ def adopt(
     learn.opt = None
     return [t for t in new.itos if t not in old]
 
-# %% ../nbs/19_ulmfit.ipynb #7443bf9f
+# %% ../nbs/19_ulmfit.ipynb #56788ccc
 def lm_parts(
-    model:LanguageModel,
+    model:LanguageModel, # with an `AWDLSTM`
 ) -> list:
     "The parts of a language model for `Learner.split`: the LSTM layers from the first on, then embedding and decoder."
     return [*model.encoder.rnns, [model.encoder.encoder, model.decoder]]
@@ -111,7 +111,7 @@ class TextClassifier(nn.Module):
         self.encoder.reset()
         return self.head(concat_pool(self.output_dp(x), mask))
 
-# %% ../nbs/19_ulmfit.ipynb #d856954c
+# %% ../nbs/19_ulmfit.ipynb #6c57db54
 class LabelledTexts(Dataset):
     "Pairs of word numbers, int64 (t,), and a label; `vocab` are the names of the classes."
     def __init__(self,
@@ -131,7 +131,8 @@ class LabelledTexts(Dataset):
 def classifier_dataloaders(
     train_texts, # strings, or token lists if they are tokenised already
     train_labels, # class numbers, or probabilities of the second of two classes
-    valid_texts, valid_labels, # likewise; None: no validation
+    valid_texts, # like `train_texts`; None: no validation
+    valid_labels, # class numbers
     words:Vocab, # that of the language model
     tokenizer=None, # from text to tokens; default `WordTokenizer()`
     vocab=('negative', 'positive'), # names of the classes
@@ -182,7 +183,7 @@ class TextLearner(Learner):
         if isinstance(text, str): text = self.dls.words.numericalise(self.tokens(text))
         return super().predict(text)
 
-# %% ../nbs/19_ulmfit.ipynb #c35d2c82
+# %% ../nbs/19_ulmfit.ipynb #2c2fd700
 def _encoder_args(e):
     "What `AWDLSTM` was made with, as keywords."
     emb, rnns = e.encoder.emb, e.rnns
@@ -192,7 +193,7 @@ def _encoder_args(e):
 _DROPS = dict(hidden_p=0.3, input_p=0.4, embed_p=0.05, weight_p=0.5)
 
 def classifier_parts(
-    model:TextClassifier,
+    model:TextClassifier, # with an `AWDLSTM`
 ) -> list:
     "The parts of a classifier for `Learner.split`: embedding, each LSTM layer, head."
     return [model.encoder.encoder, *model.encoder.rnns, model.head]
