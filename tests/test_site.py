@@ -448,8 +448,10 @@ def test_lesson_04_in_jupyterlab(browser, lab, tmp_path):
         kernel_becomes(lab, 'busy', 60)
         kernel_becomes(lab, 'idle', 500, times=4)
         page.keyboard.press('Control+s')
+        cells = []
         for _ in range(120):
-            cells = [c for c in json.loads(file.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code']
+            text = file.read_text(encoding='utf-8') # empty for a moment while the server writes it
+            if text: cells = [c for c in json.loads(text)['cells'] if c['cell_type'] == 'code']
             if any(c['outputs'] for c in cells): break
             page.wait_for_timeout(500)
         shot = os.environ.get('MYLIB_SCREENSHOT')
