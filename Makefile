@@ -6,7 +6,7 @@ PY     := $(BIN)/python
 PIN    := $(if $(NEWEST),--upgrade,-c constraints.txt)
 STAMP  := $(VENV)/installed
 DOCS   := $(VENV)/installed-docs
-README := $(PY) -m nbconvert --log-level ERROR --to markdown --no-input --output-dir . --output README nbs/index.ipynb
+README := $(PY) -m nbconvert --log-level ERROR --execute --to markdown --no-input --output-dir . --output README nbs/index.ipynb
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLBACKEND := Agg
@@ -52,6 +52,7 @@ test: check  ## Export, run every lesson, and test the package
 
 refresh: $(STAMP)  ## Run every lesson in Jupyter, long cells included, and store the outputs
 	$(PY) tools/stale.py --run
+	$(PY) tools/picture.py
 	$(MAKE) export
 
 $(DOCS): $(STAMP)

@@ -1,4 +1,5 @@
 "All metadata lives in settings.ini; this file only hands it to setuptools."
+import re
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
@@ -7,11 +8,14 @@ here = Path(__file__).parent
 cp = ConfigParser(delimiters=['='])
 cp.read(here/'settings.ini', encoding='utf-8')
 cfg = cp['DEFAULT']
+# Pictures and links into the repository lead nowhere from a package index: the words stay.
+readme = re.sub(r'!\[[^\]]*\]\((?!http)[^)]*\)\s*', '', (here/'README.md').read_text(encoding='utf-8'))
+readme = re.sub(r'\[([^\]]+)\]\((?!http)[^)]*\)', r'\1', readme)
 
 setup(
     name=cfg['name'], version=cfg['version'], description=cfg['description'], author=cfg['author'],
     license=cfg['license'], keywords=cfg['keywords'].split(),
-    long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
+    long_description=readme, long_description_content_type='text/markdown',
     python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(), extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'docs')},
     packages=find_packages(include=[cfg['name'], cfg['name'] + '.*']),

@@ -1,5 +1,5 @@
 "The wheel, installed by itself in a folder and run without a network."
-import os, subprocess, sys, zipfile
+import os, re, subprocess, sys, zipfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,13 @@ def test_contents(wheel):
     data = {p.relative_to(ROOT).as_posix() for p in (ROOT/'mylib'/'data').rglob('*') if p.is_file()}
     assert data <= names and {p.relative_to(ROOT).as_posix() for p in (ROOT/'mylib').glob('*.py')} <= names
     assert not any(n.startswith(('tests/', 'nbs/', 'benchmarks/')) for n in names)
+
+
+def test_description_has_no_links_into_the_repository(wheel):
+    with zipfile.ZipFile(wheel) as z: text = z.read(next(n for n in z.namelist() if n.endswith('METADATA'))).decode()
+    assert '# Deep learning from the foundations' in text and 'make run' in text
+    bad = [l for l in re.findall(r'\]\(([^)]+)\)', text.split('\n\n', 1)[1]) if not l.startswith('http')]
+    assert not bad, bad
 
 
 def test_it_trains_without_a_network(wheel, tmp_path):
