@@ -19,6 +19,8 @@ NBS, OUT = ROOT/'nbs', DOCS/'_build'
 SRC, HTML = OUT/'src', OUT/'html'
 FIRST_TOOL = 90  # notebooks from this number on are tools, not lessons
 TITLE = 'Deep learning from the foundations'
+STEM = r'\b\d\d[a-z]?_[a-z]\w*\b'  # 04_learner
+NUMBER = rf'(?:{STEM}|\b\d\d[a-z]?\b)'
 
 
 def settings():
@@ -135,9 +137,9 @@ def cell(s): return s.replace('|', r'\|').replace('\n', ' ')
 
 
 def table(rows):
-    "The parameters as a Markdown table; columns that say nothing are left out."
+    "The parameters as a Markdown table; a column of defaults only where there are some."
     if not rows: return ''
-    cols = [('Parameter', [code(r[0]) if r[0] != 'returns' else 'returns' for r in rows]), ('Type', [cell(code(r[1])) for r in rows]),
+    cols = [('Parameter', [('returns' if r[0] == 'returns' else code(r[0])) + (f' [{plain(r[1])}]{{.type}}' if r[1] else '') for r in rows]),
             ('Default', [cell(code(r[2])) for r in rows]), ('Meaning', [cell(plain(r[3]).replace(r'\|', '|')) for r in rows])]
     cols = [(k, v) for k, v in cols if any(v)]
     lines = ['| ' + ' | '.join(k for k, _ in cols) + ' |', '|' + '---|'*len(cols)]
@@ -199,7 +201,7 @@ class Names:
                     if k.startswith('_'): continue
                     g = getattr(o, k)
                     raw = f.__func__ if isinstance(f, (classmethod, staticmethod)) else f.fget if isinstance(f, property) else f
-                    if getattr(raw, '__module__', None) != mod.__name__ or not (inspect.getdoc(raw) or '').strip(): continue
+                    if getattr(raw, '__module__', None) != mod.__name__ or not ours(o, k): continue
                     seen.add(f'{n}.{k}')
                     if isinstance(f, property): yield f'{n}.{k}', 'property', f
                     elif inspect.isroutine(g): yield f'{n}.{k}', 'classmethod' if isinstance(f, classmethod) else 'method', g
@@ -220,14 +222,15 @@ class Names:
                 yield from (n for n in ([names] if isinstance(names, str) else names) if '.' in n and not n.rpartition('.')[2].startswith('_'))
 
     def link(self, text, lesson=None):
-        "Markdown with links from words in backticks to their documentation, and from `lesson 04` to the lesson."
-        numbers = {l.number: l for l in self.lessons}
+        "Markdown with links from words in backticks to their documentation, and from `lesson 04` and `04_learner` to the lesson."
+        known = {k: l for l in self.lessons if l is not lesson for k in (l.number, l.stem)}
+        to = lambda text, k: f'[{text}](/{known[k].doc})' if k in known else text
         def word(m):
             full = self.find(m[1], lesson)
-            return m[0] if full is None else f'{{py:obj}}`{m[1]} <mylib.{full}>`'
+            return to(m[0], m[1]) if full is None else f'{{py:obj}}`{m[1]} <mylib.{full}>`'
         def number(m):
-            l = numbers.get(m[2])
-            return m[0] if l is None or l is lesson else f'[{m[0]}](/{l.doc})'
+            ks = re.findall(NUMBER, m[0])
+            return to(m[0], ks[0]) if len(ks) == 1 else re.sub(NUMBER, lambda n: to(n[0], n[0]), m[0])
         lines, fence = text.splitlines(), None
         for i, s in enumerate(lines):
             if f := re.match(r'\s*(`{3,}|~{3,})', s):
@@ -237,10 +240,15 @@ class Names:
             if fence or s.startswith('    ') or s.startswith('#'): continue
             parts = re.split(r'(\[[^\]]*\]\([^)]*\)|\$[^$]*\$|``.+?``|`[^`]+`)', s)
             for j, p in enumerate(parts):
-                if j % 2 == 0: parts[j] = re.sub(r'\b([Ll]essons? )(\d\d[a-z]?)\b', number, p)
+                if j % 2 == 0: parts[j] = re.sub(rf'\b[Ll]essons? {NUMBER}(?:(?:, and |, | and | to | or ){NUMBER})*|{STEM}', number, p)
                 elif not (j and parts[j - 1].endswith('}')): parts[j] = re.sub(r'^`([\w.]+(?:\(\))?)`$', word, p)
             lines[i] = ''.join(parts)
         return '\n'.join(lines)
+
+
+def ours(cls, name):
+    "The docstring of a method, or that of the class of ours from which it inherits; PyTorch's say nothing about our layers."
+    return next((d for c in cls.__mro__ if c.__module__.startswith('mylib.') and name in vars(c) and (d := (vars(c)[name].__doc__ or '').strip())), '')
 
 
 def elsewhere(name):
@@ -265,15 +273,14 @@ def card(l, names):
     "The box under a lesson's title."
     below = [o for o in names.lessons if o.module in l.uses]
     rows = dict(l.facts)
-    if below: rows['Uses'] = ', '.join(f'[{o.number} {o.short}](/{o.doc})' for o in below)
+    if below: rows['Uses'] = ' · '.join(f'[{o.number}](/{o.doc} "{o.short}")' for o in below)
     if l.module: rows['Builds'] = f'{{doc}}`mylib.{l.module} </api/{l.module}>`'
-    extra = f'about {l.minutes} minutes without the exercises' + (f', of which there are {l.exercises}' if l.exercises else '')
-    rows['Reading'] = extra
+    if l.exercises: rows['Exercises'] = f'[{l.exercises}, with hints and solutions](#exercises)'
     rows['Notebook'] = f'{{download}}`{l.path.name} </../../../nbs/{l.path.name}>`'
-    settings_ = settings()
-    if url := settings_.get('git_url'): rows['Source'] = f'[{l.path.name}]({url.rstrip("/")}/blob/{settings_.get("branch", "main")}/nbs/{l.path.name})'
-    if url := settings_.get('colab_url'): rows['Colab'] = f'[open]({url.rstrip("/")}/nbs/{l.path.name})'
-    if url := settings_.get('binder_url'): rows['Binder'] = f'[open]({url.rstrip("/")}?labpath=nbs/{l.path.name})'
+    cfg = settings()
+    if url := cfg.get('git_url'): rows['Source'] = f'[{l.path.name}]({url.rstrip("/")}/blob/{cfg.get("branch", "main")}/nbs/{l.path.name})'
+    if url := cfg.get('colab_url'): rows['Colab'] = f'[open]({url.rstrip("/")}/nbs/{l.path.name})'
+    if url := cfg.get('binder_url'): rows['Binder'] = f'[open]({url.rstrip("/")}?labpath=nbs/{l.path.name})'
     return ':::{div} lesson-card\n% facts\n\n' + '\n'.join(f':{k}: {names.link(v, l)}' for k, v in rows.items()) + '\n:::'
 
 
@@ -313,6 +320,7 @@ def process(l, names):
             source = names.link(folds(formulas(source)), l)
             n_md += 1
             if n_md == 1:
+                if l.is_lesson: cells.append(new_cell('markdown', f':::{{div}} eyebrow\nLesson {l.number}\n:::'))
                 source += '\n\n' + '\n\n'.join([card(l, names), *(f'```{{index}} !single: {w}\n```' for w in terms().get(l.number, []))])
             if n_md == 2 and l.facts: source = source.split('\n\n', 1)[1] if '\n\n' in source else ''
             if source: cells.append(new_cell('markdown', source))
@@ -343,12 +351,13 @@ built = {}  # (module, names of one exported cell) -> label under that cell
 
 
 def output(o):
-    "A stored output whose tables can be scrolled by keyboard, and read by others than people."
+    "A stored output whose tables can be read by others than people, follow the theme like those of pandas, and break long texts."
     data = o.get('data', {})
     if 'text/html' in data:
         s = ''.join(data['text/html']) if isinstance(data['text/html'], list) else data['text/html']
         s = re.sub(r'<style scoped>.*?</style>', '', s, flags=re.S).replace('border="1" ', '').replace('style="text-align: right;"', '')
-        data['text/html'] = re.sub(r'<th></th>', '<td></td>', s)
+        s = re.sub(r'<table(?![^>]* class=)', '<table class="dataframe"', re.sub(r'<th></th>', '<td></td>', s))
+        data['text/html'] = re.sub(r'(<td[^>]*>)([^<]{60,})</td>', r'\1<div class="long">\2</div></td>', s)
     return o
 
 
@@ -373,21 +382,25 @@ def api_page(module, names, twins):
     l = names.module[module]
     out = [f'# mylib.{module}', names.link(plain(l.line.replace('`', '`')), l) if l.line else '', f'Built in [{l.number} {l.title}](/{l.doc}).', f':::{{py:module}} mylib.{module}\n:::']
     also = [(n, names.owner(module, n)) for n in importlib.import_module(f'mylib.{module}').__all__ if names.owner(module, n) != module]
-    for qual, kind, obj in names.entries(module):
+    def entry(qual, kind, obj, members=()):
         sig = '' if kind in ('data', 'property') else signature(obj, qual)
-        kind_ = {'patch': 'method', 'classmethod': 'method'}.get(kind, kind)
         opts = ':classmethod:\n' if kind == 'classmethod' else ''
-        body = [] if kind == 'data' else [names.link(plain_doc(obj), l)]
-        if kind == 'data': body.append(f'{type(obj).__name__}: {value(obj)}')
+        body = [f'{type(obj).__name__}: {value(obj)}'] if kind == 'data' else [names.link(plain_doc(obj), l)]
         if kind == 'patch': body.append('Added to the class by importing this module.')
-        body.append(names.link(table(params(obj.fget if kind == 'property' else obj)), l) if kind != 'data' else '')
+        if kind != 'data': body.append(names.link(table(params(obj.fget if kind == 'property' else obj)), l))
         twin = twins.get(f'{module}.{qual}', {})
         if '.' not in qual or kind == 'patch':
             bits = [f'Built in {origin(module, qual, names)}']
             bits += [f'{lib}: ' + (code(twin[k]) if twin[k] else 'none') for k, lib in (('torch', 'PyTorch'), ('fastai', 'fastai')) if twin]
             if twin.get('note'): bits.append(twin['note'])
             body.append(':::{div} twins\n' + ' · '.join(bits) + '\n:::')
-        out.append(f'::::{{py:{kind_}}} {qual}{sig}\n{opts}\n' + '\n\n'.join(filter(None, body)) + '\n::::')
+        fence = ':'*(5 if members else 4)
+        kind = {'patch': 'method', 'classmethod': 'method'}.get(kind, kind)
+        return f'{fence}{{py:{kind}}} {qual}{sig}\n{opts}\n' + '\n\n'.join(filter(None, [*body, *(entry(*m) for m in members)])) + f'\n{fence}'
+    listed = names.entries(module)
+    for qual, kind, obj in listed:
+        members = [m for m in listed if kind == 'class' and m[0].startswith(f'{qual}.')]
+        if kind == 'patch' or '.' not in qual: out.append(entry(qual, kind, obj, members))
     if also: out.append('Also here: ' + ', '.join(f'{{py:obj}}`mylib.{m}.{n}`' for n, m in also) + '.')
     return '\n\n'.join(filter(None, out)) + '\n'
 
@@ -401,7 +414,7 @@ def plain_doc(obj):
 
 def value(obj):
     text = repr(obj)
-    return code(text) if len(text) < 120 and '`' not in text else f'{len(obj)} entries' if hasattr(obj, '__len__') else ''
+    return code(text) if len(text) < 600 and '`' not in text else f'{len(obj)} entries' if hasattr(obj, '__len__') else ''
 
 
 def api_index(names):
@@ -441,7 +454,8 @@ def tower(floors, width=420, row=25):
 def landing(names):
     ls = [l for l in names.lessons if l.is_lesson]
     hours = round(sum(l.minutes for l in ls)/60)
-    rows = [f'| [{l.number}](/{l.doc}) | **[{l.title}](/{l.doc})** <br> {names.link(l.line, l)} |' for l in ls]
+    takes = lambda l: re.split(' to read', l.facts['Takes'])[0]
+    rows = [f'| {l.number} | **[{l.title}](/{l.doc})** [{takes(l)}]{{.takes}} <br> {names.link(l.line, l)} |' for l in ls]
     text = (DOCS/'pages'/'landing.md').read_text(encoding='utf-8')
     for k, v in dict(TITLE=TITLE, N=len(ls), HOURS=hours, EXERCISES=sum(l.exercises for l in ls), TOWER=tower(names.lessons), ROWS='\n'.join(rows),
                      FIRST=ls[0].doc, DOCS_LESSONS='\n'.join(f'{l.number} {l.short} <{l.doc}>' for l in ls), DOCS_TOOLS='\n'.join(f'{l.short} <{l.doc}>' for l in names.lessons if not l.is_lesson and l.number != '99')).items():
@@ -459,50 +473,63 @@ def numbers(text):
     return res
 
 
+TICKS = {.2: '⅕', .5: '½', 1: '1', 2: '2', 5: '5', 10: '10'}
+
+def place(speed, lo=.14, hi=13):
+    "Where a speed lies on the charts, which are logarithmic, in per cent of their width."
+    return 100*math.log(min(max(speed, lo), hi)/lo)/math.log(hi/lo)
+
+
 def chart(rows):
-    """The ratios of the table as strips on one logarithmic scale: the measured range, and a mark at the bar.
+    """Bars for what a command measures: to the right of the line in the middle is faster than the peer, to the left slower.
 
-    `rows` are (what, measured, bar); a bar above the measurement means "at most", one below "at least"."""
-    items = []
+    `rows` are (what, measured, bar). `at most` is a share of the peer's time, `at least` a multiple of its speed; a row without a bar is read as the one before it.
+    `... in 15 s` of `... in 60 s` is drawn as a share of the time that is allowed."""
+    items, most = [], True
+    span = lambda kind, a, b: f'<i class="{kind}" style="left:{a:.1f}%;width:{max(.5, b - a):.1f}%"></i>'
     for what, measured, bar in rows:
-        ms, bs = numbers(measured), numbers(bar)
-        if len(bs) not in (0, 1, len(ms)): continue
-        for i, (a, b) in enumerate(ms):
-            limit = (bs[i] if len(bs) > 1 else bs[0])[0] if bs else None
-            items.append((what + (f' ({i + 1} of {len(ms)})' if len(ms) > 1 else ''), a, b, limit))
+        took, given = (re.search(r'in (\d+) s$', t) for t in (measured, bar))
+        if took and given:
+            k = int(took[1])/int(given[1])
+            items.append((what, f'{measured}, bar: {bar}', span('sure' if k <= 1 else 'sure missed', 0, 100*min(k, 1)), 'time'))
+            continue
+        if bar: most = bar.startswith('at most')
+        found, limit = numbers(measured), numbers(re.sub('at (most|least) ', '', bar))
+        if len(found) != 1 or len(limit) > 1: continue
+        said = f'{measured} {"of the time" if most else "times the speed"}' + (f', bar: {bar}' if bar else '')
+        low, high = sorted(1/v if most else v for v in found[0])
+        wanted = (1/limit[0][0] if most else limit[0][0]) if limit else None
+        missed = '' if wanted is None or low >= wanted else ' missed'
+        sure = span(f'sure{missed}', place(min(1, high)), place(max(1, low))) if low > 1 or high < 1 else ''
+        mark = '' if wanted is None else f'<i class="bar" style="left:{place(wanted):.1f}%"></i>'
+        items.append((what, said, sure + span(f'range{missed}', place(low), place(high)) + mark, 'ratio'))
     if not items: return ''
-    lo, hi = 0.15, max(10, *(i[2] for i in items))
-    x = lambda v: 100*math.log(max(v, lo)/lo)/math.log(hi*1.1/lo)
-    out = ['<ul class="strips">']
-    for what, a, b, limit in items:
-        said = f'{a:g}' if a == b else f'{a:g} to {b:g}'
-        want = '' if limit is None else f', bar: {"at most" if b <= limit else "at least"} {limit:g}'
-        mark = '' if limit is None else f'<i class="bar" style="left:{x(limit):.1f}%"></i>'
-        out.append(f'<li><span class="what">{what}</span> <span class="value">{said}{want}</span><span class="strip" aria-hidden="true"><i class="one" style="left:{x(1):.1f}%"></i>'
-                   f'<i class="range" style="left:{x(a):.1f}%;width:{max(.8, x(b) - x(a)):.1f}%"></i>{mark}</span></li>')
-    return '\n'.join(out) + '\n</ul>'
+    ratio = any(i[3] == 'ratio' for i in items)
+    lines = ''.join(f'<i class="tick" style="left:{place(t):.1f}%"></i>' for t in TICKS)
+    axis = '<li class="axis" aria-hidden="true">' + ''.join(f'<span style="left:{place(t):.1f}%">{name}</span>' for t, name in TICKS.items()) + '</li>' if ratio else ''
+    return '\n'.join(['<ul class="strips">', *(f'<li><span class="what">{what}</span> <span class="value">{said}</span><span class="strip" aria-hidden="true">{lines if kind == "ratio" else ""}{drawn}</span></li>'
+                      for what, said, drawn, kind in items), axis, '</ul>'])
 
+
+KEY = """<p class="strips-key"><span><i class="sure"></i> faster (to the right of 1) or slower than the peer</span> <span><i class="range"></i> from run to run</span>
+<span><i class="bar"></i> the bar that it must keep</span> <span>The scale is logarithmic: 2 is twice as fast.</span></p>
+"""
 
 def benchmarks_page(text):
-    "docs/benchmarks.md with each table's ratios drawn above it."
+    "docs/benchmarks.md with its table drawn as charts, one for each command."
     out, block = [], []
     def flush():
         rows = [[c.strip() for c in s.strip().strip('|').split('|')] for s in block[2:]]
-        four = [r for r in rows if len(r) == 4]
-        for r, before in zip(four[1:], four[:-1], strict=True): r[0] = r[0] or before[0]
+        for r, before in zip(rows[1:], rows[:-1], strict=True): r[0] = r[0] or before[0]
         groups = {}
-        for r in four: groups.setdefault(r[0], []).append((re.sub(r'`([^`]+)`', r'<code>\1</code>', r[1]), r[2], r[3]))
+        for command, *r in rows: groups.setdefault(command, []).append((re.sub(r'`([^`]+)`', r'<code>\1</code>', r[0]), *r[1:]))
         strips = [(k, chart(v)) for k, v in groups.items()]
-        if any(s for _, s in strips):
-            out.append('<p class="strips-key"><i class="range"></i> measured <i class="bar"></i> the bar it must keep <i class="one"></i> as fast as the peer; the scale is logarithmic</p>\n')
-            out.extend(f'<h3 class="strips-head">{re.sub("`([^`]+)`", "<code>" + chr(92) + "1</code>", k)}</h3>\n\n{s}\n' for k, s in strips if s)
-            out.append('\n## The same as a table\n')
+        if any(s for _, s in strips): out.extend([KEY, *(f'## {k}\n\n{s}\n' for k, s in strips if s), '## All figures as a table\n'])
         out.extend(block); block.clear()
-    for s in text.splitlines():
+    for s in [*text.splitlines(), '']:
         if s.startswith('|'): block.append(s); continue
         if block: flush()
         out.append(s)
-    if block: flush()
     return '\n'.join(out) + '\n'
 
 
@@ -516,8 +543,9 @@ def papers_page(names):
         more = [f'[{t}]({u})' for t, u in links if u not in paper]
         if (not paper or paper.lower().startswith('none')) and not more: continue
         out += [f'## {l.number} {l.short}', '', f'In [{l.title}](/{l.doc}).', '']
-        if paper and not paper.lower().startswith('none'): out += [f'- {paper}']
-        out += [f'- {m}' for m in more] + ['']
+        if paper and not paper.lower().startswith('none'): out += [paper]
+        if more: out += ['', f'Also quoted: {", ".join(more)}.']
+        out += ['']
     return '\n'.join(out)
 
 
@@ -546,6 +574,8 @@ def site_url():
     return (os.environ.get('SITE_URL') or settings().get('doc_url') or 'http://localhost:8000').rstrip('/') + '/'
 
 
+WIDE = '---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n'  # no list of contents at the right
+
 def pages():
     "path -> text of every page that Sphinx shall see."
     names = Names(lessons())
@@ -553,10 +583,10 @@ def pages():
     built.clear()
     res = {f'{l.doc}.ipynb': process(l, names) for l in names.lessons if l.number != '99'}
     res |= {f'api/{m}.md': api_page(m, names, twins) for m in names.module if m != 'all'}
-    res['api/index.md'], res['twins.md'] = api_index(names), twins_page(names, twins)
+    res['api/index.md'], res['twins.md'] = api_index(names), WIDE + twins_page(names, twins)
     res['index.md'], res['papers.md'], res['data.md'] = landing(names), papers_page(names), data_page()
     for n in ('stuck', 'glossary'): res[f'{n}.md'] = names.link((DOCS/'pages'/f'{n}.md').read_text(encoding='utf-8'))
-    res['benchmarks.md'] = benchmarks_page((DOCS/'benchmarks.md').read_text(encoding='utf-8'))
+    res['benchmarks.md'] = WIDE + benchmarks_page((DOCS/'benchmarks.md').read_text(encoding='utf-8'))
     extra = {'llms.txt': llms(names, site_url()), '404.html': (DOCS/'pages'/'404.html').read_text(encoding='utf-8').replace('%BASE%', site_base()),
              'sitemap.xml': sitemap([re.sub(r'\.(md|ipynb)$', '.html', p) for p in res], site_url())}
     return res, extra
@@ -603,23 +633,28 @@ def is_fresh():
     return (OUT/'built').exists() and (OUT/'built').stat().st_mtime > newest_source()
 
 
-def serve(port=8000):
+def serve(port):
     "Show the site, and make it anew whenever a source is saved."
     watch = [o for p in ('nbs', 'mylib', 'docs') for o in ('--watch', str(ROOT/p))]
     cmd = [sys.executable, '-m', 'sphinx_autobuild', '--port', str(port), '--open-browser', '--delay', '2', '--pre-build', f'"{sys.executable}" "{__file__}" --pages',
            '--re-ignore', '_build|__pycache__|checkpoints', *watch, '-j', '2', '-c', str(DOCS), '-d', str(OUT/'doctrees'), str(SRC), str(HTML)]
-    return subprocess.run(cmd, cwd=DOCS).returncode
+    SRC.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen(cmd, cwd=DOCS) as server:
+        try: return server.wait()
+        except KeyboardInterrupt: # Ctrl-C reaches the server too, which ends its own children
+            server.wait()
+            return 0
 
 
 if __name__ == '__main__':
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument('--pages', action='store_true', help='write the pages for Sphinx, and no HTML')
-    ap.add_argument('--serve', action='store_true', help='show the site at http://localhost:8000, and rebuild it on save')
+    ap.add_argument('--serve', type=int, nargs='?', const=8000, metavar='PORT', help='show the site at http://localhost:8000 or another port, and rebuild it on save')
     ap.add_argument('--clean', action='store_true', help='begin from nothing')
     args = ap.parse_args()
     if args.clean: shutil.rmtree(OUT, ignore_errors=True)
+    if args.serve: sys.exit(serve(args.serve))
     write()
     if args.pages: sys.exit()
-    if args.serve: sys.exit(serve())
     if rc := sphinx(): sys.exit(rc)
     print(f'{(HTML/"index.html").relative_to(ROOT)}')
