@@ -17,9 +17,11 @@ setup(
     license=cfg['license'], keywords=cfg['keywords'].split(),
     long_description=readme, long_description_content_type='text/markdown',
     python_requires='>=' + cfg['min_python'],
-    install_requires=cfg['requirements'].split(), extras_require={k: cfg[f'{k}_requirements'].split() for k in ('dev', 'docs')},
-    packages=find_packages(include=[cfg['name'], cfg['name'] + '.*']),
-    package_data={cfg['name']: ['data/*', 'data/*/*']}, include_package_data=True, zip_safe=False,
+    install_requires=cfg['requirements'].split(), extras_require={k: cfg[f'{k}_requirements'].split() for k in ('workbook', 'dev', 'docs')},
+    # The lessons travel with the package: `mylib-workbook` makes a reader's own copies of them.
+    packages=find_packages(include=[cfg['name'], cfg['name'] + '.*']) + [f"{cfg['name']}.notebooks"],
+    package_dir={f"{cfg['name']}.notebooks": 'nbs'},
+    package_data={cfg['name']: ['data/*', 'data/*/*'], f"{cfg['name']}.notebooks": ['*.ipynb']}, include_package_data=True, zip_safe=False,
     entry_points={'console_scripts': cfg['console_scripts'].split(),
                   'nbdev': [f"{cfg['name']}={cfg['name']}._modidx:d"]},
 )

@@ -48,9 +48,12 @@ def test_pyproject_holds_no_metadata():
     assert re.search(r'^\[tool\.nbdev\]$', text, flags=re.M)
 
 
+def test_dev_has_what_the_workbook_needs(): assert set(settings()['workbook_requirements'].split()) <= set(settings()['dev_requirements'].split())
+
+
 LOWER_BOUND = re.compile(r'[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?>=\d+(\.\d+)*')
 
-@pytest.mark.parametrize('key', ['requirements', 'dev_requirements'])
+@pytest.mark.parametrize('key', ['requirements', 'workbook_requirements', 'dev_requirements'])
 def test_requirements_are_lower_bounds(key):
     reqs = settings()[key].split()
     bad = [r for r in reqs if not LOWER_BOUND.fullmatch(r)]

@@ -39,6 +39,8 @@ def test_contents(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     data = {p.relative_to(ROOT).as_posix() for p in (ROOT/'mylib'/'data').rglob('*') if p.is_file()}
     assert data <= names and {p.relative_to(ROOT).as_posix() for p in (ROOT/'mylib').glob('*.py')} <= names
+    lessons = {p.name for p in (ROOT/'nbs').glob('*.ipynb')}
+    assert {f'mylib/notebooks/{n}' for n in lessons} | {p.relative_to(ROOT).as_posix() for p in (ROOT/'mylib'/'exercises').glob('*.py')} <= names
     assert not any(n.startswith(('tests/', 'nbs/', 'benchmarks/')) for n in names)
 
 
@@ -56,3 +58,16 @@ def test_it_trains_without_a_network(wheel, tmp_path):
     r = subprocess.run([sys.executable, '-c', RUN, site], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
     assert r.returncode == 0, r.stderr
     assert float(r.stdout.split()[-1]) > 0.5
+
+
+def test_it_makes_a_workbook(wheel, tmp_path):
+    "From the wheel alone: the lessons, the exercises, and a check in a process of its own."
+    site = tmp_path/'site'
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--target', site, wheel], check=True)
+    run = lambda *args: subprocess.run([sys.executable, '-c', 'import sys; from mylib.workbook import main; sys.exit(main())', *args], cwd=tmp_path,
+                                       env={**os.environ, 'PYTHONPATH': str(site)}, capture_output=True, text=True, timeout=120)
+    assert run('new', 'course').returncode == 0
+    lesson = tmp_path/'course'/'nbs'/'03_losses.ipynb'
+    lesson.write_text(lesson.read_text(encoding='utf-8').replace("raise NotImplementedError('exercise 03.1')", 'return x.logsumexp(dim)'), encoding='utf-8')
+    r = run('check', '03.1', '--dir', 'course')
+    assert r.returncode == 1 and 'right in bfloat16' in r.stdout, r.stdout + r.stderr
