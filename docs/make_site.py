@@ -171,7 +171,7 @@ class Names:
         first = word.split('.')[0]
         mods = self.by_name.get(first, [])
         near = [m for m in mods if lesson and (m == lesson.module or lesson.imported.get(first) == m)]
-        if not near and (len(mods) != 1 or elsewhere(first)): return None
+        if not near and (len(mods) != 1 or elsewhere(first) or not self.module[mods[0]].is_lesson): return None
         m = self.owner((near or mods)[0], first)
         return self.documented(f'{m}.{word}')
 
@@ -291,6 +291,16 @@ def described(qual, kind, obj):
     return '\n\n'.join(filter(None, parts))
 
 
+def workbook_entry(name, l, names):
+    "What the workbook says of an exported definition that is an exercise: three hints and the word on the solution, each folded."
+    from mylib.judge import entries
+    e = entries(l.stem).get(name)
+    if e is None: return []
+    folded = [(f'Hint {i}', h) for i, h in enumerate(e.hints, 1)] + [('Solution', f'The cell above. {e.why}')]
+    inner = '\n'.join(f'::::{{dropdown}} {title}\n{names.link(text, l)}\n::::' for title, text in folded)
+    return [new_cell('markdown', f':::::{{dropdown}} Workbook, exercise {name}: level {e.level} of 3, about {e.minutes} minutes\n:class-container: signature\n\n{inner}\n:::::')]
+
+
 def terms(text=None):
     "number of a lesson -> words of the glossary that it introduces; the search leads from them to the lesson."
     text = text or (DOCS/'pages'/'glossary.md').read_text(encoding='utf-8')
@@ -343,6 +353,7 @@ def process(l, names):
                 see = ', '.join(f'{{py:obj}}`mylib.{l.module}.{q}`' for q in quals)
                 what = ', '.join(f'`{q}`' for q in quals)
                 cells.append(new_cell('markdown', f':::::{{dropdown}} Signature: {what}\n:name: {label}\n:class-container: signature\n\n{body}\n\nReference: {see}\n:::::'))
+            if 'exercise' in d: cells += workbook_entry(d['exercise'].strip(), l, names)
     nb = dict(cells=cells, nbformat=4, nbformat_minor=5, metadata=dict(kernelspec=dict(name='python3', language='python', display_name='Python 3'),
               language_info=dict(name='python', pygments_lexer='ipython3')))
     return json.dumps(nb, ensure_ascii=False, indent=1)
