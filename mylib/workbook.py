@@ -166,7 +166,7 @@ def _write(path, text):
 
 def _dump(nb): return json.dumps(nb, indent=1, ensure_ascii=False, sort_keys=True) + '\n'
 
-# %% ../nbs/91_workbook.ipynb #5b246d0d
+# %% ../nbs/91_workbook.ipynb #3cd4d921
 class Workbook:
     "A learner's folder."
     def __init__(self,
@@ -191,7 +191,7 @@ class Workbook:
             shutil.copytree(_COURSE/'data', part/'mylib'/'data')
             (part/'mylib'/'__init__.py').write_text(_INIT, encoding='utf-8')
             (part/'pyproject.toml').write_text(_PROJECT, encoding='utf-8')
-            state = dict(issued={}, passed={}, modules={})
+            state = dict(only=list(numbers) if numbers else None, issued={}, passed={}, modules={})
             for number, path in lessons().items():
                 if numbers and number not in numbers: continue
                 nb = _issue(path.stem)
@@ -576,10 +576,10 @@ def solution(
             display(Markdown(f'```python\n{code}\n```\n\n{e.why if e else ""}'))
         else: print(code + (f'\n\n{e.why}' if e else ''))
 
-# %% ../nbs/91_workbook.ipynb #e8584ba8
+# %% ../nbs/91_workbook.ipynb #74d285bd
 def _backup(wb, stem):
-    to = wb.folder/'.workbook'/time.strftime('%Y-%m-%d_%H-%M-%S')
-    to.mkdir(parents=True, exist_ok=True)
+    (wb.folder/'.workbook').mkdir(exist_ok=True)
+    to = Path(tempfile.mkdtemp(prefix=time.strftime('%Y-%m-%d_%H-%M-%S_'), dir=wb.folder/'.workbook'))
     for p in (wb.path(stem), wb.folder/'mylib'/f'{_module(_course(stem))}.py'):
         if p.exists(): shutil.copyfile(p, to/p.name)
 
@@ -607,7 +607,7 @@ def reset(
     wb.save()
     return f'{name} is as it was given out; your version is in {wb.folder/".workbook"}'
 
-# %% ../nbs/91_workbook.ipynb #88dfadd2
+# %% ../nbs/91_workbook.ipynb #7359e51f
 def _hashes(cells):
     "Key to hash of raw cells."
     nb = dict2nb(cells=cells, metadata={})
@@ -635,10 +635,11 @@ def update(wb:Workbook) -> list:
     said = []
     for path in lessons().values():
         stem = path.stem
-        if stem not in wb.state['issued'] and wb.stems and len(wb.stems) < len(lessons()) and not wb.path(stem).exists(): continue # left out by `new`
+        if wb.state.get('only') and stem.split('_')[0] not in wb.state['only']: continue # left out by `new`
         fresh, kept = _issue(stem), []
         issued = wb.state['issued'].get(stem, {})
         if wb.path(stem).exists():
+            wb.nb(stem) # an error where it cannot be read
             mine = json.loads(wb.path(stem).read_text(encoding='utf-8'))
             for c in mine['cells']: c['source'] = ''.join(c['source'])
             before = [c['source'] for c in mine['cells']]
@@ -651,6 +652,7 @@ def update(wb:Workbook) -> list:
             if issued.get(n) != fresh_hashes.get(n): wb.state['passed'].pop(n, None)
         _write(wb.path(stem), _dump(fresh | dict(cells=cells)))
         wb.state['issued'][stem] = fresh_hashes
+        wb.save()
         said.append(f'{stem} is new' + (f'; kept of yours: {", ".join(kept)}' if kept else ''))
     _write(wb.folder/'mylib'/'__init__.py', _INIT)
     wb.save()
