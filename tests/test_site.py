@@ -384,6 +384,14 @@ def test_dark_lasts(browser, served):
         assert page.evaluate(theme) == 'dark' and page.evaluate(lightness) < .2 and not page.faults
 
 
+def test_paper_is_light_and_unfolded(browser, served):
+    with opened(browser, 'dark', viewport=dict(width=1280, height=800)) as page:
+        page.goto(served + 'lessons/00_core.html')
+        page.evaluate("addEventListener('beforeprint', () => window.printed = [document.documentElement.dataset.theme, document.querySelectorAll('details:not([open])').length])")
+        assert page.pdf()[:4] == b'%PDF' and page.evaluate('window.printed') == ['light', 0]
+        assert page.evaluate('document.documentElement.dataset.theme') == 'dark' and not page.faults
+
+
 def test_by_keyboard(browser, served):
     with opened(browser, viewport=dict(width=1280, height=800)) as page:
         page.goto(served + 'lessons/03_losses.html')

@@ -1,5 +1,10 @@
-// Folded parts are printed too; what scrolls sideways can be reached by keyboard.
-window.addEventListener('beforeprint', () => document.querySelectorAll('details').forEach(d => d.open = true));
+// Paper is light, and folded parts are printed too; what scrolls sideways can be reached by keyboard.
+window.addEventListener('beforeprint', () => {
+  document.querySelectorAll('details').forEach(d => d.open = true);
+  document.documentElement.dataset.onScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = 'light';
+});
+window.addEventListener('afterprint', () => { document.documentElement.dataset.theme = document.documentElement.dataset.onScreen; });
 function reachable() {
   for (const e of document.querySelectorAll('.highlight pre, .cell_output .output, .math, .pst-scrollable-table-container, .table-wrap')) {
     if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
