@@ -95,7 +95,8 @@ def plot_style():
     mpl.rcParams.update({
         'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none', 'legend.framealpha': 0,
         'axes.edgecolor': grey, 'axes.labelcolor': grey, 'axes.titlecolor': grey, 'text.color': grey,
-        'xtick.color': grey, 'ytick.color': grey, 'grid.color': grey, 'grid.alpha': 0.25, 'axes.grid': True,
+        # Ticks of one shade only would make Jupyter put a dark or a light box behind a transparent figure.
+        'xtick.color': grey, 'ytick.color': '#7f7f7f', 'grid.color': grey, 'grid.alpha': 0.25, 'axes.grid': True,
         'axes.spines.top': False, 'axes.spines.right': False, 'axes.prop_cycle': mpl.cycler(color=COLORS),
         'figure.figsize': (6, 3.2), 'figure.constrained_layout.use': True, 'image.cmap': 'gray', 'image.interpolation': 'nearest',
     })

@@ -560,4 +560,6 @@ def test_lesson_04_in_jupyterlab(browser, lab, tmp_path):
         image = page.locator('.jp-OutputArea .jp-RenderedImage img').first
         image.scroll_into_view_if_needed(timeout=60_000)
         assert image.is_visible() and image.bounding_box()['width'] > 50, 'no figure'
+        boxed = page.locator('.jp-needs-dark-background, .jp-needs-light-background').count()
+        assert not boxed, 'figures stand on the page, not in a box of the other shade'
         if shot: page.screenshot(path=f'{shot}-figure.png')
