@@ -627,10 +627,10 @@ def newest_source():
 
 
 def sphinx():
-    "Let Sphinx make HTML of the pages; warnings are errors."
+    "Let Sphinx make HTML of the pages; warnings are errors. All pages are written (-a), since the search forgets the glossary words of those that are not."
     start = time.time()
     (OUT/'built').unlink(missing_ok=True)
-    cmd = [sys.executable, '-m', 'sphinx', '-b', 'html', '-q', '-W', '--keep-going', '-j', '2', '-c', DOCS, '-d', OUT/'doctrees', SRC, HTML]
+    cmd = [sys.executable, '-m', 'sphinx', '-b', 'html', '-q', '-W', '--keep-going', '-a', '-j', '2', '-c', DOCS, '-d', OUT/'doctrees', SRC, HTML]
     rc = subprocess.run([str(o) for o in cmd], cwd=DOCS).returncode
     pages = {p.relative_to(SRC).with_suffix('.html') for p in SRC.rglob('*') if p.suffix in ('.md', '.ipynb')} | {Path('genindex.html'), Path('search.html'), Path('404.html')}
     for p in HTML.rglob('*.html'): # what is left of pages that are no more

@@ -17,3 +17,9 @@ document.addEventListener('toggle', reachable, true);
 window.addEventListener('DOMContentLoaded', () => document.querySelectorAll('summary').forEach(s => {
   if (!s.textContent.trim()) s.setAttribute('aria-label', 'Pages under ' + (s.closest('li')?.querySelector('a')?.textContent.trim() || 'this'));
 }));
+// A result that leads to an anchor without words is summed up by its page; Sphinx's search would stop there.
+window.addEventListener('DOMContentLoaded', () => {
+  if (typeof Search === 'undefined') return;
+  const summary = Search.makeSearchSummary;
+  Search.makeSearchSummary = (text, words, anchor) => summary(text, words, anchor) ?? summary(text, words) ?? document.createElement('p');
+});
