@@ -12,12 +12,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLBACKEND := Agg
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lab export clean-nbs refresh docs docs-serve constraints bench clean
+.PHONY: help run test check lab workbook export clean-nbs refresh docs docs-serve constraints bench clean
 
 help:  ## List the targets
 	@echo "make run    train a small network on real images (sets everything up the first time)"
 	@echo "make test   export, run every lesson, and test the package"
-	@grep -hE '^(lab|export|refresh|docs|docs-serve|bench|constraints|clean):.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
+	@grep -hE '^(lab|workbook|export|refresh|docs|docs-serve|bench|constraints|clean):.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 16
 	@echo "NEWEST=1    with any of them: the newest versions in .venv-newest, without constraints.txt"
 
 # A tested set of versions (constraints.txt) is installed once, and again only if the list of requirements changes.
@@ -32,7 +32,11 @@ run: $(STAMP)  ## Train a small network on real images
 	@$(BIN)/mylib-train $(ARGS)
 
 lab: $(STAMP)  ## Open the lessons in JupyterLab
-	$(PY) -m jupyterlab nbs
+	$(PY) -m jupyterlab $(if $(DIR),$(DIR)/nbs,nbs)
+
+workbook: $(STAMP)  ## Make a folder in which you write the library yourself (DIR=workbook)
+	@$(BIN)/mylib-workbook new $(or $(DIR),workbook)
+	@echo "make lab DIR=$(or $(DIR),workbook) opens it."
 
 export: $(STAMP)  ## Write the package from the notebooks
 	$(BIN)/nbdev-export

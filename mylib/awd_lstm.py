@@ -143,8 +143,8 @@ class AWDLSTM(nn.Module):
         if not self.bidir: self.state = apply_nested(torch.Tensor.detach, new)
         return x
 
-# %% ../nbs/17a_awd_lstm.ipynb #b95427a9
-_CHUNK = {'cpu': 2**22}  # scores that are held at once; elsewhere 2**25
+# %% ../nbs/17a_awd_lstm.ipynb #b7cc34b4
+_CHUNK = {'cpu': 2**23}  # scores that are held at once; elsewhere 2**25
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
@@ -152,16 +152,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         w, b = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
         total = x.new_zeros((), dtype=torch.promote_types(x.dtype, torch.float32))
         dx, dw, db = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight[:, 0])
-        rows = max(1, _CHUNK.get(x.device.type, 2**25)//len(w))
+        rows = min(len(x), max(1, _CHUNK.get(x.device.type, 2**25)//len(w)))
+        scores = x.new_empty(rows, len(w))
+        probs = scores if x.dtype == total.dtype else scores.to(total.dtype)
         for xi, yi, di in zip(x.split(rows), targets[:, None].split(rows), dx.split(rows)):
-            p = F.linear(xi, w, b).to(total.dtype).log_softmax(1)
-            total -= p.gather(1, yi).sum()
-            p.exp_().scatter_add_(1, yi, p.new_full(yi.shape, -1.))
-            db += p.new_ones(len(p)) @ p
-            p = p.to(x.dtype)
-            torch.mm(p, w, out=di)
-            if dw.dtype == x.dtype: dw.addmm_(p.T, xi)  # adds in place what the next line would allocate first
-            else: dw += p.T @ xi
+            z, p = scores[:len(xi)], probs[:len(xi)]
+            torch.mm(xi, w.T, out=z) if b is None else torch.addmm(b, xi, w.T, out=z)
+            if probs is not scores: p.copy_(z)
+            top, at_target = p.amax(1), p.gather(1, yi)
+            torch.softmax(p, 1, out=p)
+            total += (top - p.amax(1).log()).sum() - at_target.sum()
+            p.scatter_add_(1, yi, p.new_full(yi.shape, -1.))
+            if b is not None: db += p.new_ones(len(p)) @ p
+            if probs is not scores: z.copy_(p)
+            torch.mm(z, w, out=di)
+            if dw.dtype == z.dtype: dw.addmm_(z.T, xi)  # adds in place what the next line would allocate first
+            else: dw += z.T @ xi
         ctx.save_for_backward(dx, dw, None if bias is None else db)
         ctx.n = len(x)
         return total/len(x)

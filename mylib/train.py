@@ -270,7 +270,7 @@ def _parse(argv):
     _KINDS[name].options(p)
     return name, p.parse_args(argv)
 
-# %% ../nbs/90_train.ipynb #d03645b6
+# %% ../nbs/90_train.ipynb #990e353c
 def main(
     argv=None, # list of arguments; default those of the command line
 ):
@@ -297,4 +297,4 @@ def main(
     acc = next((f'{r["accuracy"]:.2%}' for r in reversed(learn.recorder.rows) if 'accuracy' in r), 'unknown (no epoch was completed)')
     print(f'\nValidation accuracy {acc} after {seconds:.0f} s. The results:')
     for f, what in {'metrics.csv': 'a row for each epoch', 'curves.png': 'loss and accuracy', **kind.files, 'model.safetensors': 'the weights'}.items(): print(f'  {folder/f}  {what}')
-    print('\nNext: `make lab` opens the lessons in JupyterLab; begin with 00_core. `make test` runs them all.')
+    print('\nNext: `make lab` opens the lessons in JupyterLab; begin with 00_core. `make workbook` makes a copy in which you write the library yourself.')
