@@ -415,7 +415,7 @@ def test_by_keyboard(browser, served):
         assert not page.faults
 
 
-# One page of each kind, and lessons with every sort of output; all pages take minutes, and were run once when the list was made.
+# One page of each kind, and lessons with every sort of output; all pages would take many minutes.
 AXE = ['index.html', 'lessons/01_matmul.html', 'lessons/03_losses.html', 'lessons/10_augment.html', 'api/index.html', 'api/learner.html', 'benchmarks.html', 'glossary.html',
        'stuck.html', 'papers.html', 'data.html', 'twins.html', 'search.html?q=softmax', '404.html', '_modules/mylib/losses.html']
 
