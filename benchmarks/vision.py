@@ -5,12 +5,13 @@ Fashion-MNIST's sample (`--full`: the full set) in memory, `small_resnet` in cha
 label smoothing 0.1, PyTorch's fused AdamW, a one-cycle schedule of the learning rate, batches of 128. Each library starts from the same weights and
 gets the same batches in the same order, made by the same indexing of tensors (faster than any of their own loaders), with neither progress bar, logger
 nor checkpoint; Keras gets the training step in PyTorch that its guide describes. So all four compute the same numbers, and the accuracies after each epoch
-must be equal: what differs is the library's own loop. The clock stops after the first epoch whose validation, by the library itself, reaches `--target`;
+must be equal: what differs is the library's own loop, and that `Learner.fit` has the allocator keep freed memory. Each run has a process of its own. The clock stops after the first epoch whose validation, by the library itself, reaches `--target`;
 the first step and the imports are not counted. Several seeds in turns; medians; `ratio` is to ours, in seconds, and `cpu_ratio` in seconds of
 processor time, which with OMP_NUM_THREADS=1 is the quieter measure on a machine with neighbours. The bar: ahead of all three.
 Peers that are not installed are left out; `pip install fastai lightning keras` brings them.
 """
-import argparse, contextlib, copy, importlib.util, logging, math, os, platform, sys, time, warnings
+import argparse, contextlib, copy, importlib.util, logging, math, multiprocessing, os, platform, sys, time, warnings
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -189,6 +190,25 @@ def with_keras(model, train, valid, a, clock):
     return fit
 
 
+LIBRARIES = dict(mylib=ours, fastai=with_fastai, lightning=with_lightning, keras=with_keras)
+
+
+def one(name, seed, a):
+    "A run of one library, in a process of its own: what one does to the allocator of the process would serve the others too."
+    warnings.filterwarnings('ignore')
+    with contextlib.suppress(ImportError): torchvision()  # first, since Lightning imports it
+    (x, y), valid = (s.tensors() for s in fashion_mnist(full=a.full))
+    x, y = x[:a.limit], y[:a.limit]
+    set_seed(seed)
+    net = small_resnet(c_in=1).to(memory_format=torch.channels_last)
+    net = HalfNet(net) if best_precision('cpu') == 'bf16' else net
+    warm = Clock(0.)  # a fit on two batches, so that nothing is imported or built on the clock
+    LIBRARIES[name](copy.deepcopy(net), Batches(x[:2*a.batch_size], y[:2*a.batch_size], a.batch_size, seed), Batches(*(t[:500] for t in valid), 500), a, warm)(1)
+    clock = Clock(a.target)
+    LIBRARIES[name](net, Batches(x, y, a.batch_size, seed), Batches(*valid, 2*a.batch_size), a, clock)(a.epochs)
+    return dict(library=name, seed=seed, seconds=clock.seconds or float('nan'), cpu=clock.cpu or float('nan'), accuracies=clock.accuracy)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--rounds', type=int, default=3, help='seeds')
@@ -200,33 +220,22 @@ def main():
     p.add_argument('--limit', type=int, help='only so many training images, to try the script')
     p.add_argument('--only', nargs='*', help='some of mylib, fastai, lightning, keras')
     a = p.parse_args()
-    warnings.filterwarnings('ignore')
-    with contextlib.suppress(ImportError): torchvision()  # first, since Lightning imports it
-    (x, y), valid = (s.tensors() for s in fashion_mnist(full=a.full))
-    x, y, half = x[:a.limit], y[:a.limit], best_precision('cpu') == 'bf16'
-    libraries = dict(mylib=ours, fastai=with_fastai, lightning=with_lightning, keras=with_keras)
+    libraries = list(LIBRARIES)
     for name in list(libraries)[1:]:
-        if a.only and name not in a.only: del libraries[name]
+        if a.only and name not in a.only: libraries.remove(name)
         elif not importlib.util.find_spec(name):
             print(f'{name} is not installed (pip install {name}) and left out')
-            del libraries[name]
+            libraries.remove(name)
     rows = []
     for seed in range(a.rounds):
-        for name, make in list(libraries.items())[::-1 if seed % 2 else 1]:
-            set_seed(seed)
-            net = small_resnet(c_in=1).to(memory_format=torch.channels_last)
-            net = HalfNet(net) if half else net
-            warm = Clock(0.)  # a fit on two batches, so that nothing is imported or built on the clock
-            make(copy.deepcopy(net), Batches(x[:2*a.batch_size], y[:2*a.batch_size], a.batch_size, seed), Batches(*(t[:500] for t in valid), 500), a, warm)(1)
-            clock = Clock(a.target)
-            make(net, Batches(x, y, a.batch_size, seed), Batches(*valid, 2*a.batch_size), a, clock)(a.epochs)
-            rows.append(dict(library=name, seed=seed, seconds=clock.seconds or float('nan'), cpu=clock.cpu or float('nan'), accuracies=clock.accuracy))
+        for name in libraries[::-1 if seed % 2 else 1]:
+            with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool: rows.append(pool.submit(one, name, seed, a).result())
             print(rows[-1], flush=True)
     runs = pd.DataFrame(rows).pivot(index='seed', columns='library')
     ratios, cpu = (runs[k].div(runs[k]['mylib'], axis=0) for k in ('seconds', 'cpu'))
     same = runs.accuracies.apply(lambda r: r.map(lambda o: o == r['mylib']), axis=1).all()
-    t = pd.DataFrame(dict(seconds=runs.seconds.median(), ratio=ratios.median(), least=ratios.min(), most=ratios.max(), cpu_ratio=cpu.median(), same_accuracies=same)).loc[list(libraries)]
-    print(f'{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {"bfloat16" if half else "float32"}; seconds to {a.target:.1%}, {len(x):,} images')
+    t = pd.DataFrame(dict(seconds=runs.seconds.median(), ratio=ratios.median(), least=ratios.min(), most=ratios.max(), cpu_ratio=cpu.median(), same_accuracies=same)).loc[libraries]
+    print(f'{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {"bfloat16" if best_precision("cpu") == "bf16" else "float32"}; seconds to {a.target:.1%}, {a.limit or (50_000 if a.full else 10_000):,} images')
     print(t.round(3).to_string())
     print('ratio: to ours, median of the seeds; the bar: above 1 for every peer')
 

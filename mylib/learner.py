@@ -407,7 +407,10 @@ def _run(self:Learner, n_epoch, passes, cbs):
         for k, v in saved.items(): setattr(self, k, v)
         if mode is not None: self.model.train(mode)  # called from inside another run
 
-# %% ../nbs/04_learner.ipynb #80372e09
+# %% ../nbs/04_learner.ipynb #64cd77ec
+def _keep_freed_memory(): torch.empty(31*2**20, dtype=torch.uint8)
+
+# %% ../nbs/04_learner.ipynb #9a3f1a0e
 @patch
 def _nonempty(self:Learner, name):
     dl = getattr(self.dls, name)
@@ -439,6 +442,7 @@ def fit(self:Learner,
     held = {id(p) for g in self.opt.param_groups for p in g['params']} if self.opt else None
     if reset_opt or held is None or held != {id(p) for p in self.model.parameters()}: self.create_opt(lr)
     for g in self.opt.param_groups: g['lr'] = lr
+    _keep_freed_memory()
     try: self._run(n_epoch, passes, cbs)
     finally: self.opt.zero_grad()
 

@@ -38,9 +38,6 @@ def small_cnn(
         n_in = c
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(9*n_in, n_out)).apply(init_weights)
 
-# %% ../nbs/90_train.ipynb #64cd77ec
-def _keep_freed_memory(): torch.empty(31*2**20, dtype=torch.uint8)
-
 # %% ../nbs/90_train.ipynb #de9f292e
 def _fit(learn, fit, checkpoint):
     "Call `fit`; an interruption is reported, and `learn.finished` says whether there was none."
@@ -52,7 +49,7 @@ def _fit(learn, fit, checkpoint):
         print('\nInterrupted: what has been trained so far is kept' + ('; the same command with --resume goes on.' if checkpoint else '.'))
     return learn
 
-# %% ../nbs/90_train.ipynb #2937349d
+# %% ../nbs/90_train.ipynb #2335d95d
 def train_fashion(
     n_epoch:int=None, # default: 10 on the sample, 6 on the full set
     full='auto', # True, False or 'auto', as in `fashion_mnist`
@@ -68,7 +65,6 @@ def train_fashion(
     train, valid = fashion_mnist(full, download)
     if n_epoch is None: n_epoch = 10 if len(train) <= 10_000 else 6
     set_seed(seed)
-    _keep_freed_memory()
     dls = DataLoaders.from_datasets(*(TensorDataset(*s.tensors(), vocab=s.vocab) for s in (train, valid)), batch_size=batch_size, seed=seed)
     opt_func = lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.9, weight_decay=5e-4)
     model = small_cnn(width).to(memory_format=torch.channels_last)
@@ -117,7 +113,7 @@ def save_report(
     os.replace(part, folder)
     return folder
 
-# %% ../nbs/90_train.ipynb #d23ca1cf
+# %% ../nbs/90_train.ipynb #797bab4b
 def train_vision(
     n_epoch:int=None, # default: 5, or 10 on the sample
     full='auto', # True, False or 'auto', as in `fashion_mnist`
@@ -133,7 +129,6 @@ def train_vision(
 ) -> Learner:
     "Train the network of `vision_learner` and return the fitted Learner; an interrupted fit returns with what it has."
     set_seed(seed)
-    _keep_freed_memory()
     if data:
         folder = imagenette(download) if str(data) == 'imagenette' else data
         batch_size = batch_size or 64
