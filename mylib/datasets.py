@@ -7,7 +7,7 @@ __all__ = ['DATA', 'FASHION_STATS', 'SOURCES', 'FASHION_VOCAB', 'DataError', 're
            'stratified_split', 'download', 'fetch', 'fashion_mnist', 'mnist', 'reviews', 'Article', 'wiki']
 
 # %% ../nbs/00a_datasets.ipynb #01e760cd
-import gzip, hashlib, json, lzma, os, shutil, struct, tarfile, tempfile, warnings, zipfile
+import gzip, hashlib, json, lzma, math, os, shutil, struct, tarfile, tempfile, warnings, zipfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def read_idx(
     if ndim not in (None, raw[3]): raise DataError(f'{path}: has {raw[3]} axes, expected {ndim}. Images and labels swapped?')
     start = 4 + 4*raw[3]
     shape = struct.unpack(f'>{raw[3]}i', raw[4:start]) if len(raw) >= start else (-1,)
-    if min(shape) < 0 or len(raw) - start != np.prod(shape, dtype=np.int64):
+    if min(shape) < 0 or len(raw) - start != math.prod(shape):
         raise DataError(f'{path}: the header says shape {shape}, but {len(raw) - start:,} bytes follow. Delete it and fetch it again.')
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()  # a copy, because PyTorch wants memory it may write to
 

@@ -109,7 +109,7 @@ class ActivationStats(Callback):
     def _find(self, model):
         named = dict(model.named_modules())
         if self.modules is None: found = leaf_modules(model, _ACTS) or leaf_modules(model, _LAYERS)
-        elif callable(self.modules): found = [(n, m) for n, m in named.items() if self.modules(m)]
+        elif callable(self.modules) and not isinstance(self.modules, nn.Module): found = [(n, m) for n, m in named.items() if self.modules(m)]
         else:
             names = {id(m): n for n, m in named.items()}
             absent = [m for m in self.modules if id(m) not in names]

@@ -312,7 +312,7 @@ class NeuralCache:
 
     def mixed(self, nll, p, some):
         "Losses (n,t) of the mixture, from those of the model and what `votes` gave."
-        return -((1 - self.lam*some)*(-nll.float()).exp() + self.lam*p).log()
+        return -torch.logaddexp(torch.log1p(-self.lam*some) - nll.float(), (self.lam*p).log())
 
     def losses(self, nll, raw, targets):
         "Losses (n,t) with the cache for the next batch of a stream: the model's losses (n,t), last vectors (n,t,d), and targets (n,t)."

@@ -30,8 +30,9 @@ class DynamicScale:
     ) -> bool:
         "Divide the gradients by the scale, in place, and adapt it; True if all are finite, False if the step must be skipped."
         grads = [p.grad for p in params if p.grad is not None]
+        if not grads: return True
         torch._foreach_mul_(grads, 1/self.scale)
-        fine = bool(torch.stack([g.isfinite().all() for g in grads]).all()) if grads else True
+        fine = bool(torch.stack([g.isfinite().all() for g in grads]).all())
         self.good = self.good + 1 if fine else 0
         if not fine: self.scale /= 2
         elif self.good == self.interval: self.scale, self.good = 2*self.scale, 0
@@ -110,7 +111,7 @@ class GradientAccumulationCB(Callback):
 
     def before_epoch(self, learn):
         if learn.training and learn.n_iter is None: raise TypeError('accumulation steps at the end of an epoch and needs the number of batches, but the training loader has no len')
-        self.seen = 0
+        self._drop(learn)
 
     def after_loss(self, learn):
         if not learn.training: return
@@ -123,8 +124,12 @@ class GradientAccumulationCB(Callback):
         if self.seen != self.n_acc: torch._foreach_mul_([p.grad for g in learn.opt.param_groups for p in g['params'] if p.grad is not None], self.n_acc/self.seen)
         self.seen = 0
 
-    def cleanup_fit(self, learn):
+    def cleanup_fit(self, learn): self._drop(learn)
+
+    def _drop(self, learn):
+        "What an interrupted epoch had gathered belongs to no step."
         if self.seen and learn.opt: learn.opt.zero_grad()
+        self.seen = 0
 
     def __repr__(self): return f'GradientAccumulationCB({self.n_acc})'
 

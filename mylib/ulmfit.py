@@ -233,6 +233,7 @@ def unfreeze_gradually(self:Learner,
 ):
     "Train the last part of `split`, then the last two, and so on to all (Howard and Ruder 2018, section 3.3), each phase with one cycle; returns the rows of all epochs as a DataFrame."
     import pandas as pd
+    if not self.splitter: raise ValueError('the model is one part: name its parts first, such as learn.split(classifier_parts)')
     lr, n, tables = self.lr if lr is None else _rate(lr), len(_groups(self.model, self.splitter)), []
     if not factor >= 1: raise ValueError(f'factor divides the rates and must be at least 1, not {factor!r}')
     rates, phases = [lr/factor**(n - 1 - i) for i in range(n)], [(k, _whole('epochs_each', epochs_each, 0)) for k in range(1, n)] + [(n, _whole('n_epoch', n_epoch, 1))]

@@ -30,6 +30,11 @@ def test_idx_round_trip_and_every_truncation_is_noticed(tmp_path_factory, a, dat
     with pytest.raises(DataError, match='a.gz'): read_idx(path)
 
 
+def test_idx_header_that_claims_more_than_64_bits_count(tmp_path):
+    (tmp_path/'a.gz').write_bytes(gzip.compress(bytes([0, 0, 8, 4]) + struct.pack('>4i', *[2**16]*4)))
+    with pytest.raises(DataError, match='0 bytes follow'): read_idx(tmp_path/'a.gz')
+
+
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6).filter(lambda c: sum(c) > 1), st.data())
 def test_stratified_split(counts, data):
     y = np.repeat(np.arange(len(counts)), counts)

@@ -215,9 +215,10 @@ def test_which_modules():
         quiet_fit(get_learner(stats, model), 1)
         assert stats.names == names
     model = get_model()
-    stats = ActivationStats([model[2], model[0]])
-    quiet_fit(get_learner(stats, model), 1)
-    assert stats.names == ['2', '0']
+    for modules, names in (([model[2], model[0]], ['2', '0']), (model[:2], ['0', '1'])):
+        stats = ActivationStats(modules)
+        quiet_fit(get_learner(stats, model), 1)
+        assert stats.names == names
 
 
 def test_module_used_twice():

@@ -468,6 +468,7 @@ def test_cache_equals_the_loop(n, widths, window, theta, lam, seed):
     assert_close(torch.cat(got, 1), torch.tensor([slow_cache(*r, window, theta, lam) for r in zip(nll, raw, y)]), rtol=1e-3, atol=1e-4)
     assert cache.keys.shape[1] == min(window, t)
     if lam == 0: assert_close(torch.cat(got, 1), nll)
+    assert_close(cache.mixed(torch.tensor([[200.]]), torch.zeros(1, 1), torch.tensor([[True]])), torch.tensor([[200 - math.log(1 - lam)]]))  # less than float32 can hold
 
 
 def test_cache_probabilities_sum_to_one():

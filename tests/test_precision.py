@@ -12,7 +12,7 @@ from torch import nn
 from mylib.checkpoint import CheckpointCB
 from mylib.core import set_seed
 from mylib.dataloader import DataLoader, DataLoaders, TensorDataset
-from mylib.learner import Callback, Learner, accuracy
+from mylib.learner import Callback, CancelEpochException, Learner, accuracy
 from mylib.losses import cross_entropy
 from mylib.mixup import MixUpCB
 from mylib.precision import DynamicScale, GradientAccumulationCB, GradientClipCB, MixedPrecisionCB, best_precision
@@ -183,6 +183,27 @@ def test_a_resumed_run_goes_on_with_its_scale_and_its_sums(tmp_path):
     assert second.recorder.losses == whole.recorder.losses
     assert (again[0].scaler.scale, again[0].skipped) == (end[0].scaler.scale, end[0].skipped)
     for p, q in zip(second.model.parameters(), whole.model.parameters()): assert torch.equal(p, q)
+
+
+def test_an_epoch_cut_short_leaves_nothing_for_the_next():
+    class CutCB(Callback):
+        order = 90
+        def __init__(self): self.first = []
+        def before_batch(self, learn):
+            if learn.training and learn.epoch == 0 and learn.iter == 1: raise CancelEpochException
+        def after_backward(self, learn): self.first.append(learn.model[0].weight.grad.clone())
+    grads = {}
+    for epochs in (1, 2):  # the second epoch alone, and after one that was cut in the middle of an accumulation
+        cut, learn = CutCB(), get_learner(lr=1e-30)
+        if epochs == 1: cut.before_batch = lambda learn: None
+        with learn.no_progress(): learn.fit(epochs, cbs=[GradientAccumulationCB(3*BS), cut])
+        grads[epochs] = cut.first[0]
+    torch.testing.assert_close(grads[1], grads[2])
+
+
+def test_unscaling_without_gradients():
+    scaler = DynamicScale(scale=8.)
+    assert scaler.unscale([]) and scaler.unscale([torch.zeros(3, requires_grad=True)]) and scaler.state_dict() == dict(scale=8., good=0)
 
 
 def test_refusals():

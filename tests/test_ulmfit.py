@@ -257,6 +257,8 @@ def test_unfreezing_in_turn(epochs_each, phases):
     for t in tops: assert_close(t, [1e-2/27, 1e-2/9, 1e-2/3, 1e-2])
     with expect_fail(ValueError, 'factor divides'): learn.unfreeze_gradually(1, factor=0.5)
     with expect_fail(ValueError, 'n_epoch must be'): learn.unfreeze_gradually(0)
+    learn.splitter = None
+    with expect_fail(ValueError, 'name its parts first'): learn.unfreeze_gradually(1)
 
 
 @pytest.mark.parametrize('back', [False, True])

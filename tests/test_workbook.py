@@ -4,13 +4,15 @@
 import csv, json, os, re, runpy, shutil, subprocess, sys
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from nbread import LIB
 
 from mylib import workbook
 from mylib.workbook import Workbook, blank, check_exercises, main, reset, run_jobs, run_lesson, status, update
-from mylib.judge import entries
+from mylib.judge import Entry, call, case, entries, expected, judge
 
 # Lessons whose exercises have no entries yet: hints, cases and wrong answers are still to be written. This list may only become shorter.
 OPEN = []
@@ -110,6 +112,24 @@ def test_hostile_answers(folder, tmp_path):
         assert r.status == 'fail' and all(w in r.text for w in words), f'{code}:\n{r.text}'
     assert last.status == 'pass', last.text
     assert precious.read_text() == 'mine' and (folder/'nbs'/'03_losses.ipynb').exists()
+
+
+def test_the_judge_on_small_things():
+    def verdict(answer, reference, *cases):
+        e = Entry('0.0', 1, 1, ('', '', ''), '', lambda: list(cases), 20)
+        return judge(e, expected(e, SimpleNamespace(f=reference)), lambda: SimpleNamespace(f=answer))
+    def raises(*args): return lambda *xs: exec('raise NotImplementedError(*args)', dict(args=args))
+    one = call('f', torch.ones(2))
+    assert [verdict(raises(*a), torch.sum, one).status for a in ((), ('exercise 0.0',), ('max_unpool on a quantum computer',))] == ['blank', 'blank', 'fail']
+    added = verdict(lambda *xs: sum(xs) + 1, lambda *xs: sum(xs), call('f', 1, 2, 3)).text
+    assert all(f'xs[{i}] ' in added for i in range(3)) and 'argument' not in added
+    def leave_on(m):
+        torch.autocast('cpu', torch.bfloat16).__enter__()
+        torch.set_grad_enabled(False)
+        return m.f(torch.ones(2))
+    def product(m): return str((torch.ones(2, 2, requires_grad=True) @ torch.ones(2, 2)).requires_grad), str((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+    try: assert verdict(torch.sum, torch.sum, case('leaves autocast on', leave_on), case('and is not felt here', product)).status == 'pass' and product(None)[1] == 'torch.float32'
+    finally: torch.set_grad_enabled(True); torch.set_autocast_enabled('cpu', False)
 
 
 # The folder.
