@@ -1,5 +1,5 @@
 "The Learner against a loop written by hand, and its life cycle: what is left after a fit that ends, is cancelled, or fails."
-import gc, math, multiprocessing, os, random, threading
+import gc, math, multiprocessing, os, platform, random, subprocess, sys, threading
 
 import pytest
 import torch
@@ -284,3 +284,28 @@ def test_tied_weights_survive_save_and_load(tmp_path):
 @pytest.mark.parametrize('batch,match', [(torch.zeros(4, 5), 'a batch must be a tuple'), (dict(x=1), 'a batch must be a tuple')])
 def test_strange_batches(batch, match):
     with pytest.raises(TypeError, match=match): quiet_fit(Learner(get_model(), ([batch], None), cross_entropy), 1)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason="only glibc's allocator gives large blocks back at once")
+def test_a_fit_keeps_freed_memory():
+    code = """
+import resource, torch
+from torch import nn
+from mylib.dataloader import DataLoader, TensorDataset
+from mylib.learner import Learner
+
+x = torch.ones(2**20)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20): [x + k for k in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+given_back = faults()
+learn = Learner(nn.Linear(2, 2), (DataLoader(TensorDataset(torch.ones(2, 2), torch.ones(2, 2)), 2), None), nn.functional.mse_loss, device='cpu')
+with learn.no_progress(): learn.fit(1)
+faults()
+print(given_back, faults())
+"""
+    given_back, kept = map(int, subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.split())
+    assert kept < given_back/4, f'{kept} pages were fetched anew after a fit, {given_back} before'
