@@ -1,9 +1,113 @@
 "Lesson 11: MixUp and CutMix."
+from functools import partial
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mylib.judge import case, entry, randn
+from mylib.judge import call, case, entry, randn
+
+
+LOGITS, CLASSES = randn(5, 3), torch.tensor([0, 1, 1, 0, 2])
+
+def each_alone(m, loss): return m._unreduced(loss)(LOGITS, CLASSES)
+
+def distance(preds, targets, reduction='mean'):
+    d = (preds - targets).abs()
+    return d if reduction == 'none' else d.mean()
+
+def pytorch_function(m): return each_alone(m, F.cross_entropy)
+
+def own_function(m): return m._unreduced(distance)(torch.tensor([1., 5.]), torch.tensor([2., 2.]))
+
+def with_settings(m): return each_alone(m, partial(F.cross_entropy, label_smoothing=0.2, ignore_index=1))
+
+def an_object(m):
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1., 2., 3.]), label_smoothing=0.2)
+    return dict(losses=each_alone(m, loss), type=type(m._unreduced(loss)).__name__)
+
+def object_as_before(m):
+    loss = nn.CrossEntropyLoss(reduction='sum')
+    each_alone(m, loss)
+    return dict(reduction=loss.reduction, loss=loss(LOGITS, CLASSES))
+
+def no_argument(m): m._unreduced(lambda p, t: F.cross_entropy(p, t))
+def no_signature(m): m._unreduced(max)
+
+class Plain:
+    "A loss that always takes the mean."
+    def __call__(self, preds, targets): return F.cross_entropy(preds, targets)
+
+@entry('11.1', level=1, minutes=15, hints=[
+    'There are two ways in which losses offer `reduction`. How does the caller reach it in each?',
+    'An object has an attribute, which is set on a copy. A function has an argument of that name, which is bound beforehand.',
+    '`hasattr` for the first; `copy.copy`. For the second `inspect.signature(loss_func).parameters` and `partial`; a few functions have no signature to look at, which is a TypeError or a ValueError there. If neither is found, a TypeError that names the loss and says what it lacks.'],
+    why='A copy, because the object is the user\'s: with its reduction changed, the validation loss of tomorrow would be a row of numbers. The signature is looked at rather than the call tried, so that an error inside the loss is not taken for a missing argument.')
+def unreduced():
+    return [case('a function of PyTorch: one loss for each sample', pytorch_function, also=each_alone),
+            case('a function of your own with the argument', own_function, also=distance),
+            case('settings that are bound already stay', with_settings, also=each_alone),
+            case('an object keeps its weights and its smoothing', an_object, also=each_alone),
+            case('the object that came is left as it was', object_as_before, also=each_alone),
+            call('_unreduced', Plain(), raises=TypeError, names='reduction', say='an object that always takes the mean is refused'),
+            case('a function without the argument is refused, by name', no_argument, raises=TypeError, names=('<lambda>', 'reduction')),
+            case('a function that cannot be looked into is refused too', no_signature, raises=TypeError, names='reduction')]
+
+
+def stand_in(m, loss, targets, lam=(0.25, 0.5), perm=(1, 0), training=True):
+    cb = SimpleNamespace(lam=torch.tensor(lam), perm=torch.tensor(perm), targets=torch.as_tensor(targets))
+    return m._MixedLoss(cb, SimpleNamespace(loss_func=loss, training=training))
+
+def by_hand(m): return stand_in(m, F.mse_loss, [[0.], [2.]])(torch.tensor([[7.], [6.]]), torch.zeros(2, 1))
+
+def in_validation(m): return stand_in(m, F.mse_loss, [[0.], [2.]], training=False)(torch.tensor([[4.], [8.]]), torch.tensor([[0.], [2.]]))
+
+SHARES = dict(lam=(0.9, 0.1, 0.5, 0.7, 0.2), perm=(1, 2, 0, 4, 3))
+
+def own_shares(m):
+    preds = (LOGITS*3).requires_grad_()
+    loss = stand_in(m, F.cross_entropy, CLASSES, **SHARES)(preds, CLASSES)
+    loss.backward()
+    return dict(loss=loss, gradient=preds.grad)
+
+def rows_of_probabilities(m):
+    "With label smoothing, as an object."
+    return stand_in(m, nn.CrossEntropyLoss(label_smoothing=0.2), CLASSES, **SHARES)(LOGITS, CLASSES)
+
+PIXELS, MARKS = randn(2, 3, 2, 2), torch.tensor([[[0, 1], [2, -100]], [[1, -100], [0, 2]]])
+
+def many_to_an_image(m): return stand_in(m, F.cross_entropy, MARKS.clamp(min=0), lam=(0.9, 0.4))(PIXELS, MARKS)
+def some_ignored(m): return stand_in(m, F.cross_entropy, MARKS, lam=(0.9, 0.4))(PIXELS, MARKS)
+def another_number_ignored(m): return stand_in(m, nn.CrossEntropyLoss(ignore_index=2), MARKS.clamp(min=0), lam=(0.9, 0.4))(PIXELS, MARKS)
+def floats_not_ignored(m): return stand_in(m, F.mse_loss, [[-100.], [2.]])(torch.tensor([[7.], [6.]]), torch.zeros(2, 1))
+
+def double_precision(m): return stand_in(m, F.cross_entropy, CLASSES, **SHARES)(LOGITS.double(), CLASSES)
+
+def attributes(m):
+    from mylib.losses import cross_entropy
+    mixed = stand_in(m, nn.CrossEntropyLoss(label_smoothing=0.2), CLASSES)
+    return dict(smoothing=mixed.label_smoothing, activation=stand_in(m, cross_entropy, CLASSES).activation(LOGITS), absent=hasattr(mixed, 'flavour'))
+
+def no_reduction(m): stand_in(m, Plain(), CLASSES)
+
+@entry('11.2', level=3, minutes=30, hints=[
+    'In training the loss of a sample is lam times that for its own target plus 1 - lam times that for its partner\'s. What are the shapes of the losses and of `lam`, if each image has many targets?',
+    'Two rounds, one with the shares lam and the targets, one with 1 - lam and the targets in the order of perm. Each adds share times loss to a total. What is the total divided by, if some targets do not count?',
+    'The share gets as many axes of length 1 as the losses have besides the first. Beside the total goes a second sum, of the shares of the targets that count: all where targets are floats, else those that are not the `ignore_index` of the loss, -100 if it has none. In validation the plain loss is called, and what is not found here is looked up on it.'],
+    why='Dividing by the shares that count is what the mean of an ordinary loss with `ignore_index` does, and with lam = 1 it is that mean exactly. `lam` is reshaped to the losses at the place where both are known: the shape that fits the images would broadcast to a table and give a number that looks right.')
+def mixed_loss():
+    return [case('by hand: squared errors 49 and 25, 16 and 36, shares 1/4 and 1/2', by_hand, also=stand_in),
+            case('in validation nothing is mixed', in_validation, also=stand_in),
+            case('each image is charged with its own share', own_shares, also=stand_in),
+            case('label smoothing, of a loss that is an object', rows_of_probabilities, also=stand_in),
+            case('an image with many targets has one share for all of them', many_to_an_image, also=stand_in),
+            case('ignored targets count neither above nor below', some_ignored, also=stand_in),
+            case('the number that is ignored is that of the loss', another_number_ignored, also=stand_in),
+            case('a real number of -100 is a target like any other', floats_not_ignored, also=stand_in),
+            case('the precision is that of the losses', double_precision, also=stand_in),
+            case('other attributes are those of the loss that it stands in for', attributes, also=stand_in),
+            case('a loss without a reduction is refused at once', no_reduction, raises=TypeError, names='reduction', also=stand_in)]
 
 
 def fixed(cls, **kwargs):
@@ -106,7 +210,7 @@ def zero_alpha(m): m.MixUpCB(0.)
 def nan_alpha(m): m.MixUpCB(float('nan'))
 def endless_alpha(m): m.MixUpCB(float('inf'))
 
-@entry('11.1', level=3, minutes=40, hints=[
+@entry('11.3', level=3, minutes=40, hints=[
     'Four moments: the fit begins (another loss steps in), a batch begins (draw, mix, keep what the loss will need), the fit ends (the loss goes back). `_MixedLoss` reads `lam`, `perm` and `targets` from this callback. What may happen between the beginning and the end of a fit that must not lose the loss?',
     '`mix` needs a share for each image: give `lam` as many axes of length 1 as the images have besides the first, and the dtype of the images. In validation nothing is touched. The targets for the loss are the plain ones; the batch gets, for the metrics, the class of whoever has the larger share, or mixed numbers where the targets are floats.',
     '`Beta(a, a).sample((n,))` with `a` a tensor on the device, and `torch.randperm`. `before_fit` keeps the own loss and puts `_MixedLoss(self, learn)` in its place; `cleanup_fit` gives it back if there is one to give back, since it runs even if `before_fit` failed. Refuse an alpha that is not a positive number, more than one input, and inputs that are whole numbers.'],
@@ -208,7 +312,7 @@ def default_alpha(m): return [m.CutMixCB().alpha, m.CutMixCB(0.5).alpha, isinsta
 def bad_alpha(m): m.CutMixCB(-1.)
 def no_images(m): m.CutMixCB().mix(torch.zeros(4, 10))
 
-@entry('11.2', level=3, minutes=35, hints=[
+@entry('11.4', level=3, minutes=35, hints=[
     'Everything but `mix` is inherited. For one side of the picture: where does the rectangle begin and end, if its length is sqrt(1 - lam) of the side and its centre is anywhere? And what is lam, when a part of it lies outside?',
     'Draw a centre for each image in 0..size, take half the length to either side, round and clamp to the picture. Comparing the numbers of the pixels with begin and end gives a table (n,size) of what is inside; do it for rows and for columns.',
     'Rows (n,1,h,1) and columns (n,1,1,w) combined with `&` are the box; `torch.where` takes the partner inside it. `self.lam` is 1 minus the mean of the box over all but the batch axis, not what was drawn.'],

@@ -2,6 +2,34 @@
 
 WRONG = {
     '11.1': [
+        ("        new = copy.copy(loss_func)\n        new.reduction = 'none'\n        return new", "        loss_func.reduction = 'none'\n        return loss_func", 'left as it was'),
+        ("        new = copy.copy(loss_func)\n", '        new = type(loss_func)()\n', 'keeps its weights'),
+        ("    if takes: return partial(loss_func, reduction='none')", "    return partial(loss_func, reduction='none')", 'always takes the mean'),
+        ("    try: takes = 'reduction' in inspect.signature(loss_func).parameters\n    except (TypeError, ValueError): takes = False", "    takes = 'reduction' in inspect.signature(loss_func).parameters", 'cannot be looked into'),
+        ("    if hasattr(loss_func, 'reduction'):", '    if isinstance(loss_func, torch.nn.CrossEntropyLoss) and not loss_func.label_smoothing:', 'an object keeps'),
+        ("partial(loss_func, reduction='none')", "getattr(torch.nn.functional, loss_func.__name__)", 'one loss for each sample'),
+        ("getattr(loss_func, '__name__', loss_func)!r}", "'?'}", 'by name'),
+        ("return partial(loss_func, reduction='none')", "return partial(getattr(loss_func, 'func', loss_func), reduction='none')", 'settings that are bound'),
+    ],
+    '11.2': [
+        ("        if not self.learn.training: return self.plain(preds, targets)\n", '', 'in validation nothing'),
+        ('share = share.to(loss.dtype).view(-1, *[1]*(loss.ndim - 1))', 'share = share.to(loss.dtype).view(-1, 1, 1, 1)', 'by hand'),
+        ('share = share.to(loss.dtype).view(-1, *[1]*(loss.ndim - 1))', 'share = share.to(loss.dtype)', 'by hand'),
+        ('share = share.to(loss.dtype).view(-1, *[1]*(loss.ndim - 1))', 'share = share.mean().to(loss.dtype)', 'by hand'),
+        ('(1 - self.cb.lam, self.cb.targets[self.cb.perm])', '(self.cb.lam, self.cb.targets[self.cb.perm])', 'by hand'),
+        ('(1 - self.cb.lam, self.cb.targets[self.cb.perm])', '(1 - self.cb.lam, self.cb.targets[self.cb.perm.argsort()])', 'each image is charged'),
+        ('(self.cb.lam, self.cb.targets)', '(self.cb.lam, targets)', 'by hand'),
+        ('(1 - self.cb.lam, self.cb.targets[self.cb.perm])', '(1 - self.cb.lam[self.cb.perm], self.cb.targets[self.cb.perm])', 'by hand'),
+        ('return total/count', 'return total/len(preds)', 'an image with many targets'),
+        ('return total/count', 'return total/self.cb.targets.numel()', 'ignored targets count neither'),
+        ('return total/count', 'return total', 'by hand'),
+        ("getattr(self, 'ignore_index', -100)", '-100', 'that of the loss'),
+        ('torch.ones_like(loss) if t.is_floating_point() else', '', 'a real number of -100'),
+        ("    def __getattr__(self, k): return getattr(self.__dict__['plain'], k)\n", '', 'that of the loss'),
+        ('learn.loss_func, _unreduced(learn.loss_func)', 'learn.loss_func, partial(learn.loss_func, reduction="none")', 'label smoothing, of a loss that is an object'),
+        ("return getattr(self.__dict__['plain'], k)", "return getattr(self.__dict__['plain'], k, -100)", 'other attributes'),
+    ],
+    '11.3': [
         ('torch.lerp(x[self.perm], x, self.lam.to', 'torch.lerp(x, x[self.perm], self.lam.to', 'an image keeps its share lam'),
         ('.view(-1, *[1]*(x.ndim - 1))', '.view(-1, 1, 1, 1)', 'any number of axes'),
         ('self.lam.to(x.dtype)', 'self.lam', 'the dtype of the images stays'),
@@ -21,7 +49,7 @@ WRONG = {
         ('if not alpha > 0 or not math.isfinite(alpha)', 'if alpha <= 0', 'an alpha that is no number'),
         ('def cleanup_fit', 'def after_fit', 'is back after an error'),
     ],
-    '11.2': [
+    '11.4': [
         ('self.lam = 1 - box.float().mean((1, 2, 3))', 'self.lam = lam', 'the share of the area that stayed'),
         ('self.lam = 1 - box.float().mean((1, 2, 3))', 'self.lam = box.float().mean((1, 2, 3))', 'the share of the area that stayed'),
         ('(1 - lam).sqrt()*size/2', '(1 - lam)*size/2', 'its sides are sqrt'),
