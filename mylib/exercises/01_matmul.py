@@ -4,9 +4,22 @@ import torch
 from mylib.judge import call, case, entry, randn
 
 
+@entry('01.1', level=1, minutes=10, hints=[
+    'How many entries has the result, and how many multiplications and additions does one of them take? What must be read, and what written, at the very least?',
+    'Each of the n times m entries is a sum of k products. A multiplication and an addition count as two operations.',
+    'Two numbers: the operations, and the bytes of the three matrices together, each touched once. A negative size is a ValueError that shows all three.'],
+    why='The ratio of the two numbers, operations for each byte, decides whether a product waits for the arithmetic or for the memory, long before anything is measured. Counting each operand once is the best case, which no real product quite reaches.')
+def matmul_work():
+    return [call('matmul_work', 1, 1, 1, say='one product: a multiplication and an addition, three numbers of 4 bytes'),
+            call('matmul_work', 2, 3, 5, say='each entry is a sum of k products; both operands and the result are moved'),
+            call('matmul_work', 2, 3, 5, itemsize=2, say='half precision moves half the bytes and takes as many operations'),
+            call('matmul_work', 2, 0, 5, say='a sum over no entries: nothing to compute, but the result is written'),
+            call('matmul_work', 3, -1, 5, raises=ValueError, names='-1', say='a negative size is refused, with what came')]
+
+
 def kind(m): return m.broadcast_shape((2, 1), (3,)).numel()
 
-@entry('01.1', level=2, minutes=20, hints=[
+@entry('01.2', level=2, minutes=20, hints=[
     'Write two shapes below each other, flush right. What are the rules for one column of sizes, and what stands where one shape has run out?',
     'Walk over the axes -1, -2, ... up to the longest shape. At each, collect the sizes of the shapes that are long enough into a set and take the ones out: what is left tells you everything.',
     'Nothing left: the size is 1. One left: that is it, also if it is 0. More: a ValueError with the axis and its sizes. You have collected from the back, so turn the list round for `torch.Size`.'],
@@ -32,8 +45,42 @@ def broadcast_shape():
 
 A, B, SQUARE, V = randn(3, 4), randn(4, 5, seed=1), randn(4, 4, seed=2), randn(4, seed=3)
 BATCH_A, BATCH_B = randn(2, 3, 4, seed=4), randn(2, 4, 5, seed=5)
+CUBE, BRICK = randn(2, 2, 2), randn(2, 3, 2, seed=1)
 
-@entry('01.2', level=3, minutes=30, hints=[
+def same_memory(m):
+    "Whether the numbers of the result are those of the tensor itself."
+    t = torch.zeros(2, 3, 3)
+    m._align(t, 'ijj', 'jki').fill_(7.)
+    return t
+
+def distinct_letters(m):
+    "Axes in the order of their letters, whatever order they come out in."
+    res = {}
+    for letters, t in dict(ij=BRICK[0], iji=BRICK, iii=CUBE, iijj=torch.arange(36.).view(2, 2, 3, 3)).items():
+        new, rest = m._diagonal(t, letters)
+        res[letters] = [''.join(sorted(rest)), new.permute([rest.index(c) for c in sorted(rest)])]
+    return res
+
+@entry('01.3', level=2, minutes=25, hints=[
+    'Once every operand has an axis for every letter, in the same order, broadcasting multiplies them. What may stand in an operand that lacks a letter? And what does a letter that it has twice select?',
+    'A letter that comes twice selects the diagonal: `t.diagonal(dim1=..., dim2=...)` takes two axes away and puts theirs at the end. Repeat it until each letter comes once, and keep the string of letters in step.',
+    'Then `permute` the axes that are there into the order, and index with a tuple that holds `slice(None)` for a letter that is there and None, which makes an axis of size 1, for one that is not.'],
+    why='All of it is bookkeeping on views: no number is copied or touched before the product. `diagonal` puts the new axis last, so its letter goes to the end of the string too; forget that, and a third occurrence is looked for at the wrong axis.')
+def align():
+    return [call('_align', A, 'ij', 'ij', say='letters in the right order already'),
+            call('_align', A, 'ij', 'ji', say='axes come in the order of the letters'),
+            call('_align', A, 'ik', 'ijk', say='a letter that is lacking is an axis of size 1, at its place'),
+            call('_align', V, 'j', 'ijk', say='several letters are lacking'),
+            call('_align', torch.tensor(3.), '', 'ij', say='a number has axes of size 1 only'),
+            call('_align', BRICK, 'abc', 'cab', say='three axes take their places'),
+            call('_align', SQUARE, 'ii', 'i', say='a letter twice is the diagonal'),
+            call('_align', BRICK, 'iji', 'ij', say='a diagonal beside another axis'),
+            call('_align', CUBE, 'iii', 'i', say='a letter three times'),
+            case('_diagonal leaves each letter once, with its axis', distinct_letters),
+            case('nothing is copied: writing to the result writes to the tensor', same_memory)]
+
+
+@entry('01.4', level=3, minutes=30, hints=[
     'For `_align` you need one list of all letters, the same for every operand. Which letters come first, so that the axes to be summed stand together at the end?',
     'The order is the letters of the result, then the other letters. Align all operands to it, multiply them with one another (broadcasting does the rest), and sum over the last axes. What if there is none to sum over?',
     'Before that, the door: collect the size of each letter in a dict, in one pass over operands and letters. An operand with another number of axes than letters, or a letter that comes with a second size (1 counts as one), is a ValueError.'],
@@ -64,7 +111,7 @@ def einsum():
             call('einsum', 'ik,kj->ij', A, raises=ValueError, names='describes 2 operands', say='an operand too few is refused')]
 
 
-@entry('01.3', level=1, minutes=10, hints=[
+@entry('01.5', level=1, minutes=10, hints=[
     'The product itself is one operator. What did the seven versions of this lesson do with shapes that do not fit, and what should the last one do?',
     'Two doors: both arguments must have two axes, and axis 1 of a must be axis 0 of b. A ValueError each, in which argument and shape are named.',
     'A loop over the names and tensors for the first door: "a has shape ..."; then compare the inner sizes: "axis 1 of a is ..., axis 0 of b is ...". Then `@`.'],

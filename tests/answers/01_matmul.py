@@ -2,6 +2,15 @@
 
 WRONG = {
     '01.1': [
+        ('2*n*k*m', 'n*k*m', 'a multiplication and an addition'),
+        ('2*n*k*m', '2*n*m*(n + m)', 'one product'),
+        ('n*k + k*m + n*m', 'n*k + k*m', 'three numbers'),
+        ('n*k + k*m + n*m', 'n*k + k*m + n*k', 'both operands and the result'),
+        ('itemsize*(', '4*(', 'half precision'),
+        ("    if min(n, k, m) < 0: raise ValueError(f'n, k and m are sizes and cannot be negative, not {n, k, m}')\n", '', 'bad input is accepted'),
+        ('min(n, k, m) < 0', 'min(n, k, m) <= 0', 'a sum over no entries'),
+    ],
+    '01.2': [
         (None, '''def broadcast_shape(*shapes) -> torch.Size:
     out = []
     for sizes in zip(*shapes):
@@ -38,7 +47,18 @@ WRONG = {
         ('if any(size < 0 for s in shapes for size in s):', 'if False:', 'negative sizes are refused'),
         ('sizes.pop() if sizes else 1', 'sizes.pop()', 'only ones give ones'),
     ],
-    '01.2': [
+    '01.3': [
+        ('while letters.count(c) > 1:', 'if letters.count(c) > 1:', 'a letter three times'),
+        ('letters[:i] + letters[i+1:j] + letters[j+1:] + c', 'letters[:j] + letters[j+1:]', 'a diagonal beside another axis'),
+        ('for c in dict.fromkeys(letters):', 'for c in letters[:1]:', '_diagonal leaves each letter once'),
+        ('t = t.permute([letters.index(c) for c in order if c in letters])', 't = t.permute([order.index(c) for c in letters])', 'a letter that is lacking'),
+        ('    t = t.permute([letters.index(c) for c in order if c in letters])\n', '', 'in the order of the letters'),
+        ('return t[tuple(slice(None) if c in letters else None for c in order)]', 'return t', 'an axis of size 1'),
+        ('return t[tuple(slice(None) if c in letters else None for c in order)]', 'return t.view(*t.shape, *[1]*(len(order) - t.ndim))', 'a letter that is lacking'),
+        ('return t[tuple(slice(None) if c in letters else None for c in order)]', 'return t[tuple(slice(None) if c in letters else None for c in order)].clone()', 'nothing is copied'),
+        ('    t, letters = _diagonal(t, letters)\n', '', 'a letter twice is the diagonal'),
+    ],
+    '01.4': [
         ('    if len(order) == len(out): return product\n', '', 'letters that meet are multiplied'),
         ("out + ''.join(c for c in sizes if c not in out)", "''.join(sizes)", 'the result has the order of its letters'),
         ("out + ''.join(c for c in sizes if c not in out)", "''.join(sorted(sizes))", 'the result has the order of its letters'),
@@ -55,7 +75,7 @@ WRONG = {
         (None, 'def einsum(equation, *operands): return torch.einsum(equation, *operands)', 'another kind of error'),
         ('ins, out = _parse_einsum(equation, len(operands))', "left, _, out = equation.partition('->')\n    ins = left.split(',')", 'without an arrow'),
     ],
-    '01.3': [
+    '01.5': [
         ('return a @ b', 'return a*b', 'one row by one column'),
         ('return a @ b', 'return b @ a', 'one row by one column'),
         ('return a @ b', 'return a @ b.T', 'one row by one column'),
