@@ -1,7 +1,7 @@
 """Every exercise's check says 'not done' to the blank cell, accepts the solution, and refuses wrong answers.
 
 The cells run in a namespace of their own: the lesson's import statements and the names of its exported module, as in the workbook."""
-import ast, importlib, io, json, linecache, random, sys, types
+import ast, importlib, io, json, linecache, random, re, sys, types
 from contextlib import contextmanager, redirect_stdout
 
 import numpy as np
@@ -114,6 +114,7 @@ def pytest_generate_tests(metafunc):
 def test_exercise(exercise):
     lesson, ex = exercise
     assert ex.blank and ex.check and ex.solution, 'not whole; see test_notebooks.py'
+    assert re.search(rf'^\*\*{ex.name}\*\* \(level [123] of 3, about \d+ minutes\) ', ex.text, flags=re.M), 'how hard, and how long? **03.A** (level 2 of 3, about 15 minutes) Write ...'
     bad = problems(lesson, ex)
     assert not bad, '\n'.join(bad)
 
