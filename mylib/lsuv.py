@@ -29,26 +29,40 @@ def _pairs(model, run, modules):
     if modules is not None and silent: raise ValueError(f'modules {silent} were not called when the model ran on xb')
     return sorted(((names[o], o, w) for o, w in pairs if w in calls), key=lambda p: calls.index(p[2]))
 
-def _note(hook, module, inp, out): hook.outs.append(out.detach().float())
-
-def _stats(run, watched):
-    "Mean and standard deviation of all values that `watched` gives in one pass."
-    with Hook(watched, _note) as h:
-        h.outs = []
-        run()
-    vals = torch.cat([o.flatten() for o in h.outs])
+# %% ../nbs/07a_lsuv.ipynb #177d4d13
+def _stats(
+    run, # calls the model once
+    watched, # a module in it; if it is called several times, all its outputs count
+):
+    "Mean and standard deviation, two floats, of all values that `watched` gives in one pass."
+    outs = []
+    with Hook(watched, lambda hook, module, inp, out: outs.append(out.detach().float().flatten())): run()
+    vals = torch.cat(outs)
     return vals.mean().item(), vals.std(correction=0).item()
 
 # %% ../nbs/07a_lsuv.ipynb #fa9291bf
-def _shiftable(layer, watched): return (watched is layer and layer.bias is not None) or getattr(watched, 'sub', None) is not None
+def _shiftable(layer, watched):
+    "Whether the mean of `watched` can be moved: by the layer's own bias, or by a `sub`."
+    return (watched is layer and layer.bias is not None) or getattr(watched, 'sub', None) is not None
 
-def _correct(layer, watched, mean, std):
+def _correct(
+    layer, # changed in place
+    watched, # the layer itself, or a module behind it
+    mean, std, # of the outputs of `watched`
+):
+    "Divide what `layer` gives by `std`, and shift it (or the `sub` of `watched`) so that the mean is 0, if it can be shifted."
     if watched is layer and layer.bias is not None: layer.bias -= mean
     layer.weight /= std
     if layer.bias is not None: layer.bias /= std
     if watched is not layer and getattr(watched, 'sub', None) is not None: watched.sub = (watched.sub + mean)/std
 
-def _scale(name, run, layer, watched, tol, max_iter):
+# %% ../nbs/07a_lsuv.ipynb #1efcac94
+def _scale(
+    name, # of the layer, for the messages
+    run, # calls the model once
+    layer, watched,
+    tol, max_iter, # as in `lsuv_init`
+):
     "Correct `layer` until `watched` has std 1, and mean 0 if it can be shifted; returns how many corrections it took."
     for i in range(max_iter + 1):
         mean, std = _stats(run, watched)

@@ -3,6 +3,7 @@ import random
 import types
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from itertools import cycle, islice
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -237,6 +238,46 @@ def collate():
             call('collate', [np.array(['a']), np.array(['b'])], raises=TypeError, names=('batch', 'ndarray'), say='an array of strings is refused, with the place')]
 
 
+def drawn(): return dict(Python=random.random(), NumPy=np.random.rand(), PyTorch=torch.rand(2).tolist())
+
+def drawn_inside(m, *key):
+    with m._seeded(*key): return drawn()
+
+def same_key(m):
+    a = drawn_inside(m, 1, 2, 3)
+    drawn()
+    b = drawn_inside(m, 1, 2, 3)
+    return {k: a[k] == b[k] for k in a}
+
+def other_keys(m):
+    "Is anything the same as with the key (1, 2, 3)?"
+    a = drawn_inside(m, 1, 2, 3)
+    return {key: [a[k] == b[k] for b in [drawn_inside(m, *key)] for k in a] for key in ((1, 2, 4), (1, 3, 3), (2, 2, 3), (1, 3, 2), (2, 1, 3), (1, 2))}
+
+def as_if_nothing_had_been(m):
+    with m._seeded(1, 2): drawn()
+    return drawn()
+
+def after_an_error(m):
+    try:
+        with m._seeded(1, 2): raise ZeroDivisionError
+    except ZeroDivisionError: return drawn()
+
+def large_seed(m): return drawn_inside(m, 2**40, 0) == drawn_inside(m, 2**40 + 2**32, 0)
+
+@entry('03a.4', level=2, minutes=15, hints=[
+    'A batch should get the same random numbers whoever loads it and whatever was drawn before. What do they have to depend on, and what must be left as it was?',
+    '`_words` makes three integers of the seed and the key, one for each generator. Take down the states first, and put them back at the end.',
+    '`random.getstate`, `np.random.get_state`, `torch.default_generator.get_state`, and their setters in a `finally`. Seed with `random.seed`, `np.random.seed` and `torch.default_generator.manual_seed`: `torch.manual_seed` would reach for the GPU, which a worker must not touch.'],
+    why='With random numbers that depend on seed, epoch and batch and on nothing else, the number of workers does not change a training run, and a pass can begin in the middle. A sum of seed and key would do it too, and would give batch 1 of epoch 0 the numbers of batch 0 of epoch 1.')
+def seeded():
+    return [case('the same key gives the same numbers from each generator', same_key, also=(drawn, drawn_inside)),
+            case('another seed, epoch or batch gives other numbers', other_keys, also=(drawn, drawn_inside)),
+            case('afterwards the generators go on as if nothing had been drawn', as_if_nothing_had_been, also=drawn),
+            case('after an error too', after_an_error, also=drawn),
+            case('seeds of more than 32 bits are not cut off', large_seed, also=(drawn, drawn_inside))]
+
+
 def batches(loader, epoch=0): return [[int(i) for i in b] for b in loader._indices(epoch)]
 
 def in_order(m): return batches(m.DataLoader(range(10), 4))
@@ -299,7 +340,7 @@ def good_ones_first(m):
     except IndexError: got.append('IndexError')
     return got
 
-@entry('03a.4', level=2, minutes=25, hints=[
+@entry('03a.5', level=2, minutes=25, hints=[
     'Two roads: our own samplers can hand over the whole order at once, to be cut into pieces; any other sampler has to be read index by index. What must happen before either?',
     'Before: a loader that shuffles by itself passes its seed on to its sampler, and a sampler with `set_epoch` is told the epoch. First road (`self._sliceable`): cut `sampler.order`, without the rest if drop_last. Second road: take batch_size indices at a time with `islice` and check them with `_check_indices`.',
     'Never make a list of a foreign sampler, it may have no end. A chunk that is too short is dropped only with drop_last. If the second road has given no batch at all, raise a ValueError of `self._nothing()`: an iterator that was walked before is empty now.'],
@@ -324,3 +365,218 @@ def indices():
             case('an index that is no integer is refused', no_index, raises=TypeError, names="'b'", also=batches),
             case('an iterator that was walked before is refused', walked_once, raises=ValueError, names='no batches', also=batches),
             case('a pass in which all is dropped is refused', all_dropped, raises=ValueError, names='no batches', also=batches)]
+
+
+class Noted:
+    "Items i*10; notes which of them were asked for."
+    def __init__(self, n): self.n, self.asked = n, []
+    def __len__(self): return self.n
+    def __getitem__(self, i):
+        self.asked.append(i)
+        return i*10
+
+class Random:
+    "Items that are drawn when they are asked for."
+    def __len__(self): return 6
+    def __getitem__(self, i): return torch.rand(()) + i
+
+class Whole:
+    "Gives whole batches; notes how it was asked."
+    batch_index = True
+    def __init__(self): self.asked = []
+    def __len__(self): return 5
+    def __getitem__(self, i):
+        self.asked.append(type(i).__name__)
+        return torch.arange(5)[i]
+
+def item_by_item(m): return list(m.DataLoader(Noted(5), 2))
+def whole_batches(m): return list(m.DataLoader(data(m), 3))
+
+def asked_in_batches(m):
+    ds = Whole()
+    first, second = list(m.DataLoader(ds, 3)), list(m.DataLoader(ds, 3, shuffle=True, seed=0))
+    return dict(in_order=first, sizes=[len(b) for b in second], all=torch.cat(second).sort().values, asked=ds.asked)
+
+def only_what_is_needed(m):
+    ds = Noted(6)
+    it = iter(m.DataLoader(ds, 2))
+    before, first = list(ds.asked), next(it)
+    return dict(before=before, first=first, asked=ds.asked)
+
+def epochs_counted(m):
+    loader = m.DataLoader(range(50), 50, shuffle=True, seed=0)
+    orders, counts = [], [loader.epoch]
+    for _ in range(3):
+        orders.append([b.tolist() for b in loader])
+        counts.append(loader.epoch)
+    return dict(counts=counts, different=orders[0] != orders[1] != orders[2])
+
+def counted_when_it_begins(m):
+    loader = m.DataLoader(range(50), 50, shuffle=True, seed=0)
+    a, b = iter(loader), iter(loader)
+    return dict(count=loader.epoch, different=next(a).tolist() != next(b).tolist())
+
+def from_the_middle(m):
+    ds = Noted(7)
+    loader = m.DataLoader(ds, 2, shuffle=True, seed=3)
+    whole = list(loader)
+    loader.set_epoch(0)
+    ds.asked.clear()
+    return dict(same=all(torch.equal(x, y) for x, y in zip(whole[2:], loader.iter_from(2), strict=True)), asked=len(ds.asked), epoch=loader.epoch)
+
+def same_random_numbers(m):
+    loader = m.DataLoader(Random(), 2, seed=5)
+    whole = list(loader)
+    loader.set_epoch(0)
+    again = list(loader.iter_from(1))
+    loader.set_epoch(1)
+    other = list(loader)
+    return dict(again=[torch.equal(x, y) for x, y in zip(whole[1:], again)], other_epoch=torch.equal(whole[0], other[0]))
+
+def past_the_end(m): return list(m.DataLoader(range(4), 2).iter_from(5))
+
+def on_a_device(m):
+    "The device meta holds shapes only."
+    one, two = m.DataLoader([1., 2., 3.], 2).to('meta'), m.DataLoader(data(m), 3).to('meta')
+    return dict(items=[b.device.type for b in one], rows=[[t.device.type for t in b] for b in two])
+
+def by_workers(m):
+    "What the workers are given, in place of which we load."
+    given = []
+    def load(n, tasks, dataset, collate_fn, seed, epoch):
+        for b, idx in tasks:
+            given.append((b, list(idx), type(idx[0]).__name__))
+            yield collate_fn([dataset[i] for i in idx])
+        given.append((n, seed, epoch))
+    with patch.object(m, '_from_workers', load):
+        res = list(m.DataLoader(Noted(5), 2, num_workers=3, seed=7))
+        late = list(m.DataLoader(Noted(5), 2, num_workers=3, seed=7, shuffle=True).iter_from(2))
+        rows = list(m.DataLoader(data(m), 3, num_workers=3, seed=7))
+    return dict(batches=res, late=len(late), rows=len(rows), given=[g for g in given if isinstance(g[1], int)], numbers=[(g[0], g[2]) for g in given if not isinstance(g[1], int)])
+
+def negative_start(m): m.DataLoader(range(4), 2).iter_from(-1)
+
+@entry('03a.6', level=3, minutes=30, hints=[
+    'A pass turns the batches of indices that `_indices` gives into batches of data. Which roads are there from the one to the other, and what has to be counted, when?',
+    'Three roads: the rows of a TensorDataset, a data set that indexes whole batches, and item by item, here or in workers. `iter_from` counts the pass and hands the rest to the generator `_pass`, which leaves out the first tasks with `islice`.',
+    '`iter_from` is no generator itself, so that the argument is looked at and the epoch counted when it is called. Tasks are numbered with `enumerate` before any are left out, since the number is part of the key (seed, epoch, number) of `_load`. A range becomes a slice, everything else an index tensor; items take lists of ints. What is not there already goes `to_device`.'],
+    why='Leaving out tasks, not batches, makes resuming in the middle of an epoch free, and since the numbers stay the random numbers do too. A slice of consecutive rows is a view; that is why ranges are kept as ranges up to here.')
+def passes():
+    return [case('item by item, the last batch with what is left', item_by_item, also=Noted),
+            case('whole batches of a TensorDataset', whole_batches, also=data),
+            case('a data set that indexes batches is asked by slice where it is in order, else by tensor', asked_in_batches, also=Whole),
+            case('each pass adds one to the epoch, and a shuffled one has another order', epochs_counted),
+            case('a pass is counted when it begins', counted_when_it_begins),
+            case('a batch is loaded when it is asked for', only_what_is_needed, also=Noted),
+            case('a pass from the middle has the same batches and loads no others', from_the_middle, also=Noted),
+            case('its random numbers are the same too', same_random_numbers, also=Random),
+            case('a start behind the end gives nothing', past_the_end),
+            case('batches are sent to the device', on_a_device, also=data),
+            case('workers get the numbers of batches and lists of ints, unless whole batches are indexed', by_workers, also=(Noted, data)),
+            case('a negative start is refused at once', negative_start, raises=ValueError, names='batch')]
+
+
+def shuffled_loader(m, seed=1): return m.DataLoader(range(100), 100, shuffle=True, seed=seed)
+def order_of_next(loader): return next(iter(loader)).tolist()
+
+def chosen_epoch(m):
+    loader = shuffled_loader(m)
+    first, second = order_of_next(loader), order_of_next(loader)
+    loader.set_epoch(0)
+    return dict(first_again=order_of_next(loader) == first, then_the_second=order_of_next(loader) == second, epoch=loader.epoch)
+
+def what_determines(m):
+    loader = shuffled_loader(m, seed=5)
+    order_of_next(loader)
+    return loader.state_dict()
+
+def in_another_loader(m):
+    a, b = shuffled_loader(m), shuffled_loader(m, seed=2)
+    order_of_next(a)
+    b.load_state_dict(a.state_dict())
+    return dict(seed=b.seed, epoch=b.epoch, same=[order_of_next(a) == order_of_next(b) for _ in range(2)])
+
+def a_state_of_its_own(m):
+    loader = shuffled_loader(m)
+    state = loader.state_dict()
+    order_of_next(loader)
+    return state
+
+def epoch_of_numpy(m):
+    loader = shuffled_loader(m)
+    loader.set_epoch(np.int64(3))
+    return type(loader.state_dict()['epoch']).__name__
+
+def epoch_below_zero(m): shuffled_loader(m).set_epoch(-1)
+def half_an_epoch(m): shuffled_loader(m).set_epoch(0.5)
+def state_without_sense(m): shuffled_loader(m).load_state_dict(dict(seed=1, epoch=-3))
+def seed_without_sense(m): shuffled_loader(m).load_state_dict(dict(seed=1.5, epoch=0))
+
+@entry('03a.7', level=1, minutes=10, hints=[
+    'What do the order and the random numbers of a pass depend on? That is all there is to remember.',
+    'Two integers, the seed and the number of the next epoch, in a dict that can go into a file.',
+    '`_whole` looks at an integer and names it in its error. `load_state_dict` sets the seed and leaves the epoch to `set_epoch`.'],
+    why='Because everything is a function of two integers, a state is two integers: no generator has to be stored, and a run can be continued on another machine. `_whole` also turns the integers of NumPy into plain ones, which a JSON file takes.')
+def states():
+    return [case('the epoch that is chosen is the next one, and the count goes on from there', chosen_epoch, also=(shuffled_loader, order_of_next)),
+            case('the state is the seed and the next epoch', what_determines, also=(shuffled_loader, order_of_next)),
+            case('another loader goes on with that state, whatever its own seed was', in_another_loader, also=(shuffled_loader, order_of_next)),
+            case('a state does not change as the loader goes on', a_state_of_its_own, also=(shuffled_loader, order_of_next)),
+            case('a whole number of NumPy becomes a plain one', epoch_of_numpy, also=shuffled_loader),
+            case('a negative epoch is refused', epoch_below_zero, raises=ValueError, names='epoch', also=shuffled_loader),
+            case('a fraction is refused', half_an_epoch, raises=TypeError, names='epoch', also=shuffled_loader),
+            case('a state with a negative epoch is refused', state_without_sense, raises=ValueError, names='epoch', also=shuffled_loader),
+            case('a state with half a seed is refused', seed_without_sense, raises=TypeError, names='seed', also=shuffled_loader)]
+
+
+def a_look(m):
+    loader = shuffled_loader(m)
+    return dict(same=loader.one_batch().tolist() == order_of_next(loader), epoch=loader.epoch)
+
+def looks_alike(m):
+    loader = m.DataLoader(Random(), 2, seed=5)
+    looks = [loader.one_batch(), loader.one_batch()]
+    return [torch.equal(looks[0], o) for o in (looks[1], next(iter(loader)))]
+
+def before_a_later_pass(m):
+    loader = shuffled_loader(m)
+    for _ in range(2): order_of_next(loader)
+    return loader.one_batch().tolist() == order_of_next(loader)
+
+class Drawing:
+    "A sampler that draws from the global generators."
+    def __len__(self): return 4
+    def __iter__(self):
+        random.random(), np.random.rand()
+        return iter(torch.randperm(4).tolist())
+
+def generators_afterwards(m):
+    m.DataLoader('abcd', 2, sampler=Drawing()).one_batch()
+    return drawn()
+
+def in_this_process(m):
+    def refuse(*args): raise ZeroDivisionError
+    with patch.object(m, '_from_workers', refuse): return m.DataLoader(Noted(5), 2, num_workers=3).one_batch()
+
+def one_batch_on_a_device(m): return m.DataLoader([1., 2., 3.], 2).to('meta').one_batch().device.type
+def of_a_tensor_dataset(m): return m.DataLoader(data(m), 3).one_batch()
+
+def nothing_but_one_batch(m):
+    ds = Noted(6)
+    m.DataLoader(ds, 2).one_batch()
+    return ds.asked
+
+@entry('03a.8', level=2, minutes=15, hints=[
+    'It must be the batch that the next pass will begin with, and nobody may notice that you looked. What would `next(iter(self))` leave behind?',
+    'Take the first batch of indices of this epoch, load it as number 0 with `_batch`, and keep the generators out of it.',
+    '`next(self._indices(self.epoch))` inside `_seeded(self.seed, self.epoch)`, since a foreign sampler may draw from the global generators. The rows of a TensorDataset are on the device already; the rest is sent if a device was chosen.'],
+    why='`next(iter(loader))` would count a pass and start the workers for a single batch. A look at the data that changes the training after it is the kind of thing that makes two runs differ and nobody knows why.')
+def one_batch():
+    return [case('it is the first batch of the next pass, and no pass is counted', a_look, also=(shuffled_loader, order_of_next)),
+            case('of a later pass, too', before_a_later_pass, also=(shuffled_loader, order_of_next)),
+            case('its random numbers are those of the pass', looks_alike, also=Random),
+            case('whole batches of a TensorDataset', of_a_tensor_dataset, also=data),
+            case('only its own items are loaded', nothing_but_one_batch, also=Noted),
+            case('the global generators are where they were, whatever the sampler draws', generators_afterwards, also=(drawn, Drawing)),
+            case('it is loaded here, without workers', in_this_process, also=Noted),
+            case('it is sent to the device', one_batch_on_a_device)]

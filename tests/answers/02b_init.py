@@ -18,6 +18,17 @@ WRONG = {
         ("d = _centred('x', x, dim)", "d = _centred('x', x, dim).to(x.dtype)", '16 bits'),
     ],
     '02b.2': [
+        (' - correction)', ')', 'by hand one half'),
+        ('(dx*dy).sum(dim=dim)', '(dx*dy).mean(dim=dim)', 'by hand one half'),
+        ("return _centred('x', x, dim), _centred('y', y, dim)", "return _centred('x', x, dim), y", 'five million'),
+        ("return _centred('x', x, dim), _centred('y', y, dim)", "return _centred('x', x, None), _centred('y', y, None)", 'over one axis'),
+        ("    if x.shape != y.shape: raise ValueError(f'x and y are pairs and need the same shape, not {tuple(x.shape)} and {tuple(y.shape)}')\n", '', 'nothing is broadcast'),
+        ("_centred('y', y, dim)", "_centred('x', y, dim)", "whole numbers"),
+        ('(dx*dy).sum(dim=dim)', '(dx*dy).abs().sum(dim=dim)', 'falls as the other rises'),
+        ('(dx*dy).sum(dim=dim)', '(dx*dy).sum()', 'over one axis'),
+        ("_n_along('x', dx, dim, correction)", 'len(dx)', 'of x with itself'),
+    ],
+    '02b.3': [
         ('    dx, dy = (d/(d*d).sum(dim=dim, keepdim=True).sqrt() for d in (dx, dy))\n', '', 'by hand one half'),
         ('    dx, dy = (d/(d*d).sum(dim=dim, keepdim=True).sqrt() for d in (dx, dy))\n    return (dx*dy).sum(dim=dim).clamp(-1, 1)',
          '    return ((dx*dy).sum(dim=dim)/((dx*dx).sum(dim=dim)*(dy*dy).sum(dim=dim)).sqrt()).clamp(-1, 1)', 'do not overflow'),
@@ -30,7 +41,7 @@ WRONG = {
         ('.sum(dim=dim).clamp', '.sum(dim=dim, keepdim=True).clamp', 'an axis of length 1 too many'),
         ('return (dx*dy).sum(dim=dim).clamp(-1, 1)', 'return (dx*dy).sum(dim=dim).clamp(-1, 1).nan_to_num()', 'nan where one of them is constant'),
     ],
-    '02b.3': [
+    '02b.4': [
         ('return weight.shape[1]*field, weight.shape[0]*field', 'return weight.shape[0]*field, weight.shape[1]*field', 'inputs first'),
         ('return weight.shape[1]*field, weight.shape[0]*field', 'return weight.shape[1]*field, weight.shape[0]', 'the kernel multiplies both'),
         ('math.prod(weight.shape[2:])', 'weight.shape[2]*weight.shape[3]', 'IndexError'),
@@ -38,7 +49,22 @@ WRONG = {
         ('math.prod(weight.shape[2:])', 'sum(weight.shape[2:])', 'inputs first'),
         ('if weight.ndim < 2: raise', 'if False: raise', 'another kind of error'),
     ],
-    '02b.4': [
+    '02b.5': [
+        ('math.sqrt(2./max(1, sum(fan_in_fan_out(tensor))))', 'math.sqrt(2./max(1, fan_in_fan_out(tensor)[0]))', 'the mean fan'),
+        ('math.sqrt(2./max(1, sum(fan_in_fan_out(tensor))))', '2./max(1, sum(fan_in_fan_out(tensor)))', 'the mean fan'),
+        ('math.sqrt(2./max', 'math.sqrt(1./max', 'the mean fan'),
+        ('math.sqrt(2./max(1, sum(fan_in_fan_out(tensor))))', 'math.sqrt(2./sum(fan_in_fan_out(tensor)))', 'without entries'),
+        ('bound = math.sqrt(3.)*std', 'bound = std', 'the uniform twin'),
+        ('tensor.uniform_(-bound, bound', 'tensor.uniform_(0, bound', 'the mean is 0'),
+        ('_xavier_std(tensor, gain), False', '_xavier_std(tensor, gain), True', 'far out'),
+        ('return gain*math', 'return gain**2*math', 'the gain is a factor'),
+        ('_xavier_std(tensor, gain), True', '_xavier_std(tensor, 1.), True', 'the gain is a factor'),
+        ('with torch.no_grad():', 'if True:', 'parameters may be filled'),
+        ('generator=generator)\n', 'generator=None)\n', 'repeats the numbers'),
+        ('tensor.normal_(0, std, generator=generator)', 'torch.randn(tensor.shape, generator=generator)*std', 'the standard deviation'),
+        ("    if not tensor.is_floating_point(): raise TypeError(f'tensor has dtype {tensor.dtype}; weights must be floating point')\n", '', 'whole numbers are refused'),
+    ],
+    '02b.6': [
         ('nonlinearity), False', 'nonlinearity), True', 'rare values far out'),
         ('nonlinearity), True', 'nonlinearity), False', 'the uniform twin'),
         ('_kaiming_std(tensor, a, mode, nonlinearity)', '_kaiming_std(tensor, 0., mode, nonlinearity)', 'a slope on the negative side'),
@@ -53,7 +79,7 @@ WRONG = {
         ('return _fill(tensor, _kaiming_std(tensor, a, mode, nonlinearity), False, generator)', 'return tensor.normal_(0, _kaiming_std(tensor, a, mode, nonlinearity), generator=generator)', 'asks for gradients'),
         ('_kaiming_std(tensor, a, mode, nonlinearity)', "gain(nonlinearity, a)/math.sqrt(fan_in_fan_out(tensor)[mode == 'fan_out'])", 'an unknown mode is refused'),
     ],
-    '02b.5': [
+    '02b.7': [
         ('        if self.sub is not None: x = x - self.sub\n        return x if self.maxv is None else x.clamp(max=self.maxv)',
          '        if self.maxv is not None: x = x.clamp(max=self.maxv)\n        return x if self.sub is None else x - self.sub', 'applied after the subtraction'),
         ('x if self.maxv is None else x.clamp(max=self.maxv)', 'x.clamp(max=self.maxv) if self.maxv else x', 'a ceiling of 0 is a ceiling'),
@@ -67,5 +93,14 @@ WRONG = {
         ('maxv <= -(sub', 'maxv < -(sub', 'a ceiling at the lowest output'),
         ('and not leak and', 'and', 'with a leak the ceiling may be low'),
         ("return f'leak={self.leak}, sub={self.sub}, maxv={self.maxv}'", "return ''", 'the settings are printed'),
+    ],
+    '02b.8': [
+        ('if m.bias is not None: m.bias.zero_()', 'pass', 'a bias of 0'),
+        ('if m.bias is not None: m.bias', 'm.bias', 'without a bias'),
+        ('(m.weight, a=leaky)', '(m.weight)', 'before a leaky ReLU'),
+        ('(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)', '(nn.Linear, nn.Conv2d)', 'convolutions of one'),
+        ('if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):', "if getattr(m, 'weight', None) is not None and m.weight.ndim > 1:", 'other modules'),
+        ('if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):', 'if type(m) in (nn.Linear,):', 'convolutions'),
+        ('kaiming_normal_(m.weight, a=leaky)', 'kaiming_normal_(m.weight, a=leaky, mode="fan_out")', 'root 2 over the root of the fan-in'),
     ],
 }

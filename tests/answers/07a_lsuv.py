@@ -1,10 +1,54 @@
-"Wrong answers to the exercise of lesson 07a; see 03_losses.py for the form."
+"Wrong answers to the exercises of lesson 07a; see 03_losses.py for the form."
 
 SCALE = 'n_iter = [_scale(name, run, layer, watched, tol, max_iter) for name, layer, watched in pairs]'
 UNDO = 'for layer, watched, weight, bias, sub in undo:'
 
 WRONG = {
     '07a.1': [
+        ('correction=0', 'correction=1', '1 and 3 have mean 2'),
+        ('outs.append(out.detach().float().flatten())): run()', 'outs.append(out.detach().float().mean(0).flatten())): run()', '1 and 3 have mean 2'),
+        ('.flatten()', '', 'a module that is called twice'),
+        ('vals = torch.cat(outs)', 'vals = outs[-1]', 'a module that is called twice'),
+        ('return vals.mean().item(), vals.std(correction=0).item()', 'return sum(o.mean().item() for o in outs)/len(outs), vals.std(correction=0).item()', 'a module that is called twice'),
+        ('return vals.mean().item(), vals.std(correction=0).item()', 'return vals.mean(), vals.std(correction=0)', 'Tensor where float is expected'),
+        ('return vals.mean().item(), vals.std(correction=0).item()', 'return vals.mean().item(), vals.var(correction=0).item()', 'for all units, positions and items'),
+        ('.detach().float()', '.detach()', 'half precision'),
+        ('with Hook(watched, lambda hook, module, inp, out: outs.append(out.detach().float().flatten())): run()', 'watched.register_forward_hook(lambda module, inp, out: outs.append(out.detach().float().flatten()))\n    run()', 'no hook is left behind'),
+        ('outs.append(out.detach().float().flatten())): run()', 'outs.append(out.detach().float().flatten()) or out*0): run()', 'all zeros'),
+        ('): run()', '):\n        run(); run()', 'calls'),
+    ],
+    '07a.2': [
+        ('    if layer.bias is not None: layer.bias /= std\n', '', 'by hand'),
+        ('layer.bias -= mean', 'layer.bias += mean', 'by hand'),
+        ('    if watched is layer and layer.bias is not None: layer.bias -= mean\n    layer.weight /= std\n    if layer.bias is not None: layer.bias /= std', '    layer.weight /= std\n    if layer.bias is not None: layer.bias /= std\n    if watched is layer and layer.bias is not None: layer.bias -= mean', 'by hand'),
+        ('layer.weight /= std\n    if layer.bias is not None', 'layer.weight = nn.Parameter(layer.weight/std)\n    if layer.bias is not None', 'same_parameter'),
+        ('if watched is layer and layer.bias is not None: layer.bias -= mean', 'if layer.bias is not None: layer.bias -= mean', 'behind a ReLU nothing is shifted'),
+        ('if watched is layer and layer.bias is not None: layer.bias -= mean', 'if watched is layer: layer.bias -= mean', 'without a bias is divided only'),
+        ('    if layer.bias is not None: layer.bias /= std', '    layer.bias /= std', 'without a bias'),
+        ('(watched.sub + mean)/std', 'watched.sub + mean', 'the sub of an activation'),
+        ('(watched.sub + mean)/std', '(watched.sub - mean)/std', 'the sub of an activation'),
+        ('(watched.sub + mean)/std', 'watched.sub/std + mean', 'the sub of an activation'),
+        ("if watched is not layer and getattr(watched, 'sub', None) is not None", "if hasattr(watched, 'sub')", 'whose sub is None'),
+        ("return (watched is layer and layer.bias is not None)", 'return layer.bias is not None', '_shiftable'),
+        ("getattr(watched, 'sub', None) is not None\n\ndef", "bool(getattr(watched, 'sub', None))\n\ndef", '_shiftable'),
+        ('return (watched is layer and layer.bias is not None) or', 'return', '_shiftable'),
+    ],
+    '07a.3': [
+        ('range(max_iter + 1)', 'range(max_iter)', 'max_iter=1 allows one correction'),
+        ('return i\n', 'return i + 1\n', 'takes one correction'),
+        ('    for i in range(max_iter + 1):\n        mean', '    mean, std = _stats(run, watched)\n    _correct(layer, watched, mean, std)\n    for i in range(1, max_iter + 1):\n        mean', 'what is right already'),
+        ('        if i < max_iter: _correct(layer, watched, mean, std)\n', '        _correct(layer, watched, mean, std)\n        return i + 1\n', 'a GELU is not linear'),
+        ('if abs(std - 1) <= tol and (abs(mean) <= tol or not _shiftable(layer, watched)): return i', 'if abs(std - 1) <= tol: return i', 'the mean counts too'),
+        ('(abs(mean) <= tol or not _shiftable(layer, watched))', 'abs(mean) <= tol', 'a mean that nothing can shift'),
+        ('(abs(mean) <= tol or not _shiftable(layer, watched))', '(abs(mean) <= tol or watched is not layer)', 'and without a bias'),
+        ('(abs(mean) <= tol', '(mean <= tol', 'the mean counts too'),
+        ('abs(std - 1) <= tol', 'abs(std - 1) <= 1e-3', 'tol says how near'),
+        ('_stats(run, watched)', '_stats(run, layer)', 'behind a ReLU'),
+        ('    raise RuntimeError', '    return max_iter\n    raise RuntimeError', 'bad input is accepted'),
+        ("if not 1e-12 < std < float('inf')", 'if std == 0', 'nan is an error'),
+        ("if not 1e-12 < std < float('inf')", "if std != std or std == float('inf')", 'is not divided by 0'),
+    ],
+    '07a.4': [
         (SCALE, 'n_iter = [_scale(name, run, layer, watched, tol, max_iter) for name, layer, watched in reversed(pairs)]', 'share its weight'),
         (SCALE, SCALE.replace('tol, max_iter', '1e-3, max_iter'), 'tol says how near'),
         (SCALE, SCALE.replace('tol, max_iter', 'tol, 10'), 'after max_iter corrections'),
