@@ -394,9 +394,10 @@ class BatchTransformCB(Callback):
     @torch.no_grad()
     def before_batch(self, learn): learn.batch = (self.train if learn.training else self.valid)(learn.batch)
 
-# %% ../nbs/10_augment.ipynb #8d6e730d
+# %% ../nbs/10_augment.ipynb #db60351c
 def _random(tfms): return [t for t in tfms if getattr(t, 'train_only', False)]
 
+# %% ../nbs/10_augment.ipynb #8d6e730d
 @patch
 def tta(self:Learner,
     dl=None, # a loader that does not shuffle; default dls.valid

@@ -145,7 +145,7 @@ class Pipeline:
 
 def _label(f): return getattr(f, '__name__', None) or repr(f)
 
-# %% ../nbs/08_datablock.ipynb #bdc8e9c6
+# %% ../nbs/08_datablock.ipynb #2361b435
 def _cut(n, valid_pct):
     "How many of `n` items to hold out; at least one, and never all."
     if not isinstance(valid_pct, (int, float)) or not 0 < valid_pct < 1: raise ValueError(f'valid_pct must be a share between 0 and 1, not {valid_pct!r}')
@@ -156,6 +156,7 @@ def _shuffled(n, seed):
     seed = _draw_seed() if seed is None else _whole('seed', seed, 0)
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
 
+# %% ../nbs/08_datablock.ipynb #bdc8e9c6
 class RandomSplitter(_Named):
     "Items at random: `splitter(items)` gives the indices for training and for validation."
     def __init__(
@@ -201,13 +202,16 @@ class RegexSplitter(_Named):
 
 def _text(o): return o.as_posix() if isinstance(o, Path) else str(o)
 
-# %% ../nbs/08_datablock.ipynb #e8945371
+# %% ../nbs/08_datablock.ipynb #2cf2e2d7
 def _reader(f, name):
     "`f`, or for a column name the function that reads this column."
     if isinstance(f, str): return ColReader(f)
     if callable(f): return f
     raise TypeError(f'{name} must be a function of an item, or a column name, not {f!r}')
 
+def _missing(o): return o is None or type(o).__name__ in ('NaTType', 'NAType') or (isinstance(o, (float, np.floating)) and o != o)
+
+# %% ../nbs/08_datablock.ipynb #e8945371
 class GroupSplitter(_Named):
     "Whole groups at random, so that no group is in both splits; each goes to validation if this brings the share of items nearer to `valid_pct`."
     def __init__(
@@ -232,8 +236,6 @@ class GroupSplitter(_Named):
             left -= len(members)*bool(take)
         if not valid: valid.append(train.pop(train.index(min(train, key=len))))  # all are large
         return sum(train, []), sum(valid, [])
-
-def _missing(o): return o is None or type(o).__name__ in ('NaTType', 'NAType') or (isinstance(o, (float, np.floating)) and o != o)
 
 # %% ../nbs/08_datablock.ipynb #561d88ba
 class TimeSplitter(_Named):
@@ -400,7 +402,7 @@ def load_image(
 
 def _plain(e, file): return str(e).replace(repr(str(file)), '').strip() or type(e).__name__
 
-# %% ../nbs/08_datablock.ipynb #9890b35a
+# %% ../nbs/08_datablock.ipynb #850cf4a1
 class ToTensor(_Named):
     "PIL image to uint8 tensor (c,h,w); a tensor stays what it is."
     order = 5
@@ -416,6 +418,7 @@ class IntToFloat(_Named):
         x, *rest = batch
         return (x.float().div_(255) if x.dtype == torch.uint8 else x, *rest)
 
+# %% ../nbs/08_datablock.ipynb #9890b35a
 class Normalize(_Named):
     "Batch transform: subtract the mean of each channel and divide by its standard deviation; `decode` goes back."
     order = 99

@@ -182,7 +182,7 @@ def _agree(self:DistributedCB, learn):
     for dl in loaders.values():
         if hasattr(dl, 'load_state_dict'): dl.load_state_dict(_from_first(dl.state_dict))
 
-# %% ../nbs/12a_distributed.ipynb #2fe2a471
+# %% ../nbs/12a_distributed.ipynb #0802519c
 @patch
 def _swap(self:DistributedCB, o, name, f, until):
     "Let `f` stand for the method `name` of the object `o` until the stack `until` is closed."
@@ -199,6 +199,12 @@ def before_epoch(self:DistributedCB, learn):
         self._swap(m, 'fold', partial(self._fold, m, m.fold), self._pass)
 
 @patch
+def before_batch(self:DistributedCB, learn):
+    "Random numbers of its own for each rank but the first, the same again after a resume."
+    if self.rank and learn.training: set_seed(_words(getattr(learn.dls.train, 'seed', 0), learn.epoch, learn.iter, self.rank)[0])
+
+# %% ../nbs/12a_distributed.ipynb #2fe2a471
+@patch
 def _fold(self:DistributedCB, m, fold):
     "Fold the metric `m`; before that, its values and sizes become those of all processes."
     if m._values:
@@ -207,11 +213,6 @@ def _fold(self:DistributedCB, m, fold):
         with self._meet(f'add up {m.name}'): dist.all_reduce(both)
         m._values, m._sizes = list(both[0]/both[1]), both[1].tolist()
     return fold()
-
-@patch
-def before_batch(self:DistributedCB, learn):
-    "Random numbers of its own for each rank but the first, the same again after a resume."
-    if self.rank and learn.training: set_seed(_words(getattr(learn.dls.train, 'seed', 0), learn.epoch, learn.iter, self.rank)[0])
 
 # %% ../nbs/12a_distributed.ipynb #0fb55b69
 @patch

@@ -239,6 +239,11 @@ def tokenise_all(
         for docs in dl: out += docs; bar.update(len(docs))
     return out
 
+# %% ../nbs/16_text.ipynb #55ddf93d
+def _not_str(tokens, what):
+    if isinstance(tokens, (str, bytes)): raise TypeError(f'{what} a string, {tokens[:20]!r}; expected a list of tokens. Tokenise it first.')
+    return tokens
+
 # %% ../nbs/16_text.ipynb #a6ac96b8
 class Vocab:
     "The tokens that a model knows, each with its number: `itos` is the list, `stoi` the dict; unknown tokens become `xxunk`."
@@ -311,10 +316,6 @@ class Vocab:
         if fingerprint not in (None, claim):
             raise ValueError(f'{file}: holds the vocabulary {claim}, but {fingerprint} is expected: the ids of one mean nothing in the other')
         return new
-
-def _not_str(tokens, what):
-    if isinstance(tokens, (str, bytes)): raise TypeError(f'{what} a string, {tokens[:20]!r}; expected a list of tokens. Tokenise it first.')
-    return tokens
 
 # %% ../nbs/16_text.ipynb #64240984
 @lru_cache(None)

@@ -44,11 +44,12 @@ def match_rows(
     out[where >= 0] = weight[where[where >= 0]]
     return out
 
-# %% ../nbs/19_ulmfit.ipynb #3fa93549
+# %% ../nbs/19_ulmfit.ipynb #5de34119
 def _mismatch(own, theirs):
     return [f'{k}: {tuple(theirs[k].shape) if k in theirs else "missing"} there, {tuple(own[k].shape) if k in own else "missing"} here'
             for k in dict.fromkeys([*own, *theirs]) if k not in own or k not in theirs or own[k].shape != theirs[k].shape]
 
+# %% ../nbs/19_ulmfit.ipynb #3fa93549
 def adopt(
     learn:Learner, # with a `LanguageModel` and loaders with a `vocab`: what is to be fine-tuned
     source:Learner, # with a trained one of the same sizes, which is not changed; see `load_stage`

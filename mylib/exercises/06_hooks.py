@@ -6,7 +6,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from mylib.judge import case, entry, randn
+from mylib.judge import call, case, entry, randn
 
 
 def net():
@@ -218,6 +218,80 @@ def hooks():
             case('no modules, no hooks', none_of_it)]
 
 
+def tree():
+    return nn.Sequential(nn.Linear(3, 2), nn.Sequential(nn.ReLU(), nn.Sequential(nn.Tanh(), nn.Linear(2, 1))))
+
+def named(found): return [[n, type(x).__name__] for n, x in found]
+
+def two_layers(m): return named(m.leaf_modules(nn.Sequential(nn.Linear(3, 2), nn.ReLU())))
+def nested(m): return named(m.leaf_modules(tree()))
+def one_kind(m): return named(m.leaf_modules(tree(), nn.Linear))
+def several_kinds(m): return named(m.leaf_modules(tree(), (nn.ReLU, nn.Tanh)))
+def a_parent_kind(m): return named(m.leaf_modules(nn.Sequential(nn.Conv1d(1, 1, 1), nn.BatchNorm1d(1), nn.BatchNorm2d(1)), nn.modules.batchnorm._BatchNorm))
+def containers_are_none(m): return named(m.leaf_modules(tree(), nn.Sequential))
+
+def themselves(m):
+    model = tree()
+    return [a is b for (_, a), b in zip(m.leaf_modules(model), [model[0], model[1][0], model[1][1][0], model[1][1][1]])]
+
+def single(m): return named(m.leaf_modules(nn.ReLU()))
+
+def used_twice(m):
+    act = nn.ReLU()
+    return named(m.leaf_modules(nn.Sequential(act, nn.Linear(2, 2), nn.Sequential(act))))
+
+def with_weights_of_its_own(m):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.inner = nn.Parameter(torch.ones(1)), nn.Linear(2, 2)
+    return named(m.leaf_modules(nn.Sequential(Scaled(), nn.LayerNorm(2))))
+
+@entry('06.3', level=1, minutes=10, hints=[
+    'PyTorch can list all modules of a model with their names. Which of them have nothing inside?',
+    '`named_modules` gives pairs of name and module, each module once. A leaf is one whose `children()` is empty; `next` with a default tells.',
+    'Filter the pairs by two conditions: no children, and `kinds` is None or `isinstance(module, kinds)`, which takes a class or a tuple of classes.'],
+    why='A leaf is told by what it lacks, so no list of layer types has to be kept up to date, and layers of your own are found too. named_modules goes through a set of what it has seen, so a module that is used in two places gets one hook and not two.')
+def leaf_modules():
+    return [case('name and module of each layer, in order', two_layers, also=named),
+            case('also those deep inside, with the whole name; containers are left out', nested, also=(tree, named)),
+            case('a class picks its kind', one_kind, also=(tree, named)),
+            case('a tuple of classes picks several kinds', several_kinds, also=(tree, named)),
+            case('what derives from the class is of its kind', a_parent_kind, also=named),
+            case('a container is no leaf, even if its kind is asked for', containers_are_none, also=(tree, named)),
+            case('the modules themselves, no copies', themselves, also=tree),
+            case('a model that is one layer has an empty name', single, also=named),
+            case('a module that is used twice comes once', used_twice, also=named),
+            case('a module with weights and children of its own is no leaf', with_weights_of_its_own, also=named)]
+
+
+ACTS = torch.tensor([[-1.5, 0., 2.5], [0.5, 0., 2.5]])
+
+def without_graph(m):
+    out = m._measure(ACTS.clone().requires_grad_()*1., 4, 4., 1e-6)
+    return dict(has_graph=out.requires_grad, numbers=out)
+
+def adds_up(m): return m._measure(100*randn(8, 5, 3), 6, 10., 1e-6)[4:].sum()
+
+@entry('06.4', level=2, minutes=20, hints=[
+    'Four numbers and a histogram, of the activation cut off from its graph and in float32. Three of the four are means of something. For the dead units: which axes must be gone through before the mean is taken?',
+    'Values near zero are a mask. A unit (axis 1) is dead if the mask is true in all rows and places: bring axis 1 to the front, flatten the rest, `all(1)`. `torch.histc` counts between two ends, and leaves out what is beyond them.',
+    'Clamp the magnitudes at max_abs first, so that the last bin takes in what is larger. The standard deviation is that of these numbers, not an estimate for others (`correction=0`). Stack the four, put the counts behind them with `torch.cat`, and do not call `.item()`.'],
+    why='One tensor of a few dozen numbers is all that is kept of an activation, and it stays on its device, so nothing waits for the GPU. Half precision is widened first, because sums of thousands of numbers do not fit into 11 bits. A share of zeros of one half is healthy in a ReLU network, a unit that is zero everywhere is not; that is why the two are counted apart.')
+def measure():
+    x = ACTS
+    return [call('_measure', x, 4, 4., 1e-6, say='mean, standard deviation, share near zero, share of dead units, and the counts of the magnitudes'),
+            call('_measure', torch.tensor([[1., 2.], [0., 3.]]), 2, 4., 1e-6, say='a unit that is zero now and then is not dead'),
+            call('_measure', torch.tensor([[0.], [4.]]), 2, 8., 1e-6, say='the standard deviation of these numbers, not an estimate for others'),
+            call('_measure', torch.tensor([[[[0., 0.]], [[1., 0.]]], [[[0., 0.]], [[0., 0.]]]]), 2, 4., 1e-6, say='a unit is a channel: dead if it is near zero in all images and places'),
+            call('_measure', torch.tensor([[-0.5, 0.25], [0.5, -3.]]), 2, 4., 0.5, say='a magnitude up to eps is near zero, on both sides'),
+            call('_measure', torch.tensor([[1., -50.], [9., 0.]]), 4, 4., 1e-6, say='what is larger than max_abs is counted in the last bin'),
+            case('so the counts add up to the number of values', adds_up),
+            case('no graph is kept', without_graph),
+            call('_measure', (300 + randn(64, 8)).bfloat16(), 3, 400., 1e-6, say='half precision is measured in float32'),
+            call('_measure', x, 1, 4., 1e-6, say='a single bin')]
+
+
 def fit(stats, n=3, n_epoch=1, model=None, cbs=()):
     from mylib.learner import Learner
     loader = [(randn(4, 3, seed=i), randn(4, 1, seed=i + 9)) for i in range(n)]
@@ -350,7 +424,7 @@ def unknown_layer(m):
     stats.histogram('9.9')
 def gives_a_tuple(m): drive(m.ActivationStats(lambda x: isinstance(x, nn.LSTM)), nn.Sequential(nn.LSTM(3, 2)), randn(4, 3))
 
-@entry('06.3', level=3, minutes=45, seconds=90, hints=[
+@entry('06.5', level=3, minutes=45, seconds=90, hints=[
     'Draw the life of a batch: when does the ear open, when does it close, when are numbers brought over? And the life of a fit: when are modules looked for, when do the hooks go?',
     '`_measure` gives a vector of numbers for one activation: four, then the counts. Keep these vectors in a list, with the number of the layer and of the batch beside them; `_fold` stacks them all, brings them over with one `cpu` and sorts them into rows and counts.',
     'before_fit finds the modules (`leaf_modules` with `_ACTS`, else `_LAYERS`; a list; a function) and makes `Hooks` that know their number. The hook\'s function returns at once unless the ear is open. cleanup_batch closes it, counts training batches and folds every 32nd time; cleanup_fit removes and folds. to_frame and histogram fold first.'],

@@ -266,6 +266,42 @@ def group_norm():
             case('whole numbers are refused', group_whole_numbers, raises=TypeError, names='float')]
 
 
+def state(mean, var, count): return torch.tensor(mean), torch.tensor(var), torch.tensor(count)
+
+def gradient_of_merged(m):
+    x = randn(4, 2).requires_grad_()
+    mean, var, count = m._merge(x, *state([1., -1.], [0.5, 2.], 3.), 0.3)
+    return dict(by_the_mean=torch.autograd.grad(mean.sum(), x, retain_graph=True)[0], by_the_variance=torch.autograd.grad(var.sum(), x)[0])
+
+def in_a_row(m, start=(0., 1., 0.), far=0., n=4, dtype=torch.float32):
+    known = [torch.full((2,), v, dtype=dtype) for v in start[:2]] + [torch.tensor(start[2], dtype=dtype)]
+    for i in range(n): known = m._merge(randn(3 + i, 2, 2, seed=i, dtype=dtype) + far, *known, 0.2)
+    return known
+
+def several_batches(m): return in_a_row(m)
+def far_away(m): return in_a_row(m, far=1e4)[1]
+def double_precision(m): return in_a_row(m, far=1e4, dtype=F64)
+
+@entry('07.6', level=2, minutes=20, hints=[
+    'The three formulas above, in the order in which they need each other. How many numbers does each mean of this batch stand on?',
+    'The weight of the past is `(1 - m)*count`, that of the batch m times the numbers per channel; `a` is the share of the second in both. Mean and variance move the way `a` towards those of the batch, and the variance gains what the distance of the two means adds.',
+    '`torch.var_mean(x, dims, correction=0)` gives both for the batch, over all axes but the channels\'. Return new tensors: the past comes in as it is and the caller decides what to keep, and the gradient of x goes through mean and variance.'],
+    why='The square of the mean is never formed, so a mean of ten thousand costs no digits of the variance. The distance between the means is a part of the variance because two clouds that lie apart are wider together than each by itself. It is the rule by which processes, batches and chunks of a file put their statistics together.')
+def merge():
+    two = torch.tensor([[1.], [3.]])
+    return [call('_merge', two, *state([0.], [1.], 0.), 0.5, say='the first batch: its own mean, its variance with n below, and m times its number of values'),
+            call('_merge', two, *state([2.], [5.], 2.), 0.5, say='two of equal weight and equal mean: the mean of the variances, and the past counts 1 - m'),
+            call('_merge', two, *state([6.], [1.], 2.), 0.5, say='the distance between the means is a part of the variance'),
+            call('_merge', two, *state([6.], [1.], 2.), 0.1, say='the weight of the batch is m times its values against 1 - m times those before'),
+            call('_merge', two, *state([6.], [7.], 50.), 1., say='with m = 1 the past is forgotten'),
+            call('_merge', torch.tensor([[5.]]), *state([1.], [2.], 4.), 0.5, say='a batch of one value has a variance of 0 and no nan'),
+            call('_merge', randn(3, 2, 2, 4), *state([0.5, 0.], [1., 2.], 20.), 0.2, say='the channels are on axis 1, and places count as values'),
+            case('several batches, one after the other', several_batches, also=in_a_row),
+            case('the gradient of the batch goes through its share of both', gradient_of_merged, also=state),
+            case('a mean far from zero costs few digits', far_away, rtol=2e-2, also=in_a_row),
+            case('double precision stays double precision', double_precision, also=in_a_row)]
+
+
 def result(layer, *inputs): return {k: v for k, v in through(layer, *inputs).items() if k.startswith('the ')}
 
 def first_batch(m): return result(m.RunningBatchNorm(3), randn(4, 3, 2, 2)*2 + 5)
@@ -322,7 +358,7 @@ def momentum_nothing(m): m.RunningBatchNorm(3, momentum=0)
 def momentum_more(m): m.RunningBatchNorm(3, momentum=1.5)
 def running_none(m): m.RunningBatchNorm(0)
 
-@entry('07.6', level=3, minutes=30, hints=[
+@entry('07.7', level=3, minutes=30, hints=[
     'One formula for both modes: normalise by the running statistics. What is different in training happens before it. Which three things does the layer have to remember?',
     'Mean, variance and count are buffers that begin at 0, 1 and 0. `_merge` makes the new three from the batch and the old ones. Use what it gives for the output, because the gradient flows through the share of this batch, and keep copies that have no gradient.',
     'Doors first. Widen buffers and x. In training, unless the batch is empty, merge, then copy into the buffers under `no_grad`. Then x minus mean, times weight over the root of variance plus eps, plus bias, with `_column` to line them up; the dtype of x at the end.'],

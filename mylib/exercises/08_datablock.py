@@ -130,6 +130,129 @@ def get_files():
             case('an unknown subfolder is refused, with those that are there', unknown_subfolder, raises=FileNotFoundError, names=('val', 'train', 'valid'), also=(*at, files))]
 
 
+def drawn(m, n=10, **kwargs): return [list(part) for part in m.RandomSplitter(**kwargs)(range(n))]
+
+def shares(m): return {f'{pct} of {n}': [len(part) for part in drawn(m, n, valid_pct=pct, seed=0)] for n, pct in ((10, 0.2), (10, 0.25), (7, 0.5), (400, 0.2))}
+def by_default(m): return [len(part) for part in drawn(m, 50)]
+def nothing_lost(m): return sorted(sum(drawn(m, 10, seed=4), []))
+def at_least_one(m): return [[len(part) for part in drawn(m, n, valid_pct=pct, seed=0)] for n, pct in ((3, 0.1), (2, 0.9), (2, 0.01))]
+
+def every_item_now_and_then(m):
+    "What is held out with one or another of sixty seeds."
+    return sorted({i for seed in range(60) for i in drawn(m, 10, seed=seed)[1]})
+
+def same_seed(m):
+    split = m.RandomSplitter(0.3, seed=5)
+    first, again, other = split(range(40)), split(range(40)), drawn(m, 40, valid_pct=0.3, seed=6)
+    return dict(again_the_same=[list(p) for p in first] == [list(p) for p in again], another_seed_the_same=[list(p) for p in first] == other)
+
+def global_generator(m):
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    drawn(m, 40, seed=5)
+    return dict(untouched=torch.equal(state, torch.get_rng_state()))
+
+def without_a_seed(m):
+    def two(): torch.manual_seed(3); return [sorted(drawn(m, 40)[1]) for _ in range(2)]
+    a, b = two(), two()
+    return dict(two_calls_differ=a[0] != a[1], follows_the_global_seed=a == b)
+
+def any_items(m): return [len(p) for p in m.RandomSplitter(0.25, seed=0)(['a', 'b', 'c', 'd'])]
+def percent(m): m.RandomSplitter(20)(range(10))
+def one_item(m): m.RandomSplitter(0.2)(['a'])
+
+@entry('08.2', level=1, minutes=10, hints=[
+    'Shuffle the numbers of the items and cut the list. Which of the things that you need are helpers of the cell above?',
+    '`_cut` tells how many are held out, and refuses what makes no sense; `_shuffled` gives the numbers in an order that a seed decides. Both want the number of items.',
+    'One piece of the order is for validation, the other for training, and training comes first in what is returned. The order is drawn in `__call__`, once.'],
+    why='The generator is its own, so a seed given here changes nobody else\'s random numbers, and a split stays what it is when a line that draws is added somewhere else. The order is drawn once and cut in two, so nothing can be on both sides.')
+def random_splitter():
+    return [case('the share valid_pct goes to validation, rounded down', shares, also=drawn),
+            case('a fifth by default', by_default, also=drawn),
+            case('each index is in one of the two, and in one alone', nothing_lost, also=drawn),
+            case('validation has one item at least, and never all', at_least_one, also=drawn),
+            case('every item is held out now and then', every_item_now_and_then, also=drawn),
+            case('the same seed gives the same split, another one another', same_seed, also=drawn),
+            case("with a seed, PyTorch's global generator is not touched", global_generator, also=drawn),
+            case("without one, each call draws anew, from PyTorch's global generator", without_a_seed, also=drawn),
+            case('only the number of items counts', any_items),
+            case('a share of 20 is refused', percent, raises=ValueError, names='valid_pct'),
+            case('a single item cannot be split', one_item, raises=ValueError)]
+
+
+def people(*sizes):
+    "Items of several people, each in a row: 'a0', 'a1', ..., 'b0', ..."
+    return [f'{chr(97 + k)}{i}' for k, n in enumerate(sizes) for i in range(n)]
+
+def person(o): return o[0]
+
+def both_sides(m, items, seeds=20, **kwargs):
+    "People that are in both splits, items that are lost or doubled, and how many are held out, over many seeds."
+    out = dict(in_both=set(), lost=set(), held_out=set())
+    for seed in range(seeds):
+        t, v = m.GroupSplitter(person, seed=seed, **kwargs)(items)
+        out['in_both'] |= {person(items[i]) for i in t} & {person(items[i]) for i in v}
+        if sorted([*t, *v]) != list(range(len(items))): out['lost'].add(seed)
+        out['held_out'].add(len(v))
+    return out
+
+def five_each(m): return both_sides(m, people(*[5]*20))
+
+def not_in_a_row(m):
+    items = people(*[4]*10)
+    return both_sides(m, items[::3] + items[1::3] + items[2::3])
+
+def near_to_the_share(m):
+    "Of 100 items, 20 are wanted; the largest person has 9."
+    return {abs(n - 20) <= 5 for n in both_sides(m, people(9, 8, 7, 6, *[5]*6, *[4]*5, *[2]*10))['held_out']}
+
+def one_is_large(m): return both_sides(m, people(9, 1))['held_out']
+def all_are_large(m): return both_sides(m, people(5, 5, 4), valid_pct=0.1)['held_out']
+def a_little_too_much(m): return both_sides(m, people(*[4]*7), valid_pct=0.25)['held_out']
+def neither_side_is_empty(m): return {0 < n < 5 for n in both_sides(m, people(2, 3), valid_pct=0.8)['held_out']}
+
+def a_column(m):
+    rows = [dict(who=o[0], n=o[1]) for o in people(*[3]*10)]
+    t, v = m.GroupSplitter('who', 0.2, seed=1)(rows)
+    return dict(in_both={rows[i]['who'] for i in t} & {rows[i]['who'] for i in v}, held_out=len(v))
+
+def same_again(m):
+    items = people(*[2]*20)
+    a, b, c = (sorted(m.GroupSplitter(person, 0.3, seed=s)(items)[1]) for s in (1, 1, 2))
+    return dict(same_seed=a == b, another_seed=a == c)
+
+def everybody_now_and_then(m):
+    items = people(*[3]*8)
+    return sorted({items[i][0] for seed in range(60) for i in m.GroupSplitter(person, 0.25, seed=seed)(items)[1]})
+
+def nobody_knows_whose(m): m.GroupSplitter(lambda o: None if o == 'b1' else o[0])(people(2, 2, 2))
+def nan_is_nobody(m): m.GroupSplitter(lambda o: float('nan') if o == 'b1' else o[0])(people(2, 2, 2))
+def one_person(m): m.GroupSplitter(person)(people(5))
+def no_function(m): m.GroupSplitter(3)(people(2, 2))
+
+@entry('08.3', level=2, minutes=25, hints=[
+    'The groups are shuffled, not the items. As they come up one by one, when does taking a group bring the number of held-out items nearer to what is wanted?',
+    'Collect the indices by group in a dict; `_reader` makes a function of a column name, `_missing` tells a group that is not known. With `left` items still wanted, a group of n brings the number nearer if n is at most twice as large.',
+    'Keep whole groups in two lists until the end. See to it that neither side stays empty: the last group is not taken if all others were, and where all are too large the smallest goes to validation. `_cut` and `_shuffled` are there; fewer than two groups is a ValueError.'],
+    why='What is asked of a model is how it does on people it has never seen, and a person on both sides answers another question. Groups differ in size, so the share can only be met nearly; taking a group where that comes nearer keeps the error below half a group, without a search.')
+def group_splitter():
+    at = (people, person, both_sides)
+    return [case('nobody is on both sides, nothing is lost, and a fifth is held out', five_each, also=at),
+            case('also when their items do not stand in a row', not_in_a_row, also=at),
+            case('with groups of many sizes it comes near to the share', near_to_the_share, also=at),
+            case('a group is taken if that brings the share nearer, not whenever it comes', one_is_large, also=at),
+            case('of 28 items 7 are wanted, and 8 are nearer to that than 4', a_little_too_much, also=at),
+            case('if all are too large, the smallest is held out', all_are_large, also=at),
+            case('training is never empty', neither_side_is_empty, also=at),
+            case('everybody is held out now and then', everybody_now_and_then, also=(people, person)),
+            case('the same seed gives the same split, another one another', same_again, also=(people, person)),
+            case("the group may be a column's name", a_column, also=people),
+            case('a missing group is refused, with the item', nobody_knows_whose, raises=ValueError, names='b1', also=people),
+            case('nan is missing too', nan_is_nobody, raises=ValueError, names='b1', also=people),
+            case('a single group cannot be split', one_person, raises=ValueError, also=(people, person)),
+            case('what is neither a function nor a column name is refused', no_function, raises=TypeError, names='group', also=people)]
+
+
 def ready(m, labels=('cat', 'ant', 'dog', 'cat')):
     block = m.CategoryBlock()
     block.setup(list(labels))
@@ -172,7 +295,7 @@ def nan_label(m): ready(m).encode(float('nan'))
 def mixed(m): ready(m, ['a', 1])
 def lists_of_labels(m): ready(m, [['a'], ['b']])
 
-@entry('08.2', level=1, minutes=20, hints=[
+@entry('08.4', level=1, minutes=20, hints=[
     'What does the block know before `setup`, and what does `setup` add? A vocabulary that was given must not be changed by it.',
     'Sorted labels, without those that `_missing` says are none, as a list; and a dict from label to number, so that `encode` need not search. `decode` is an index into the list.',
     'Errors that help: a missing label, a label that is not in the vocabulary (with the label, and whether the vocabulary was given or comes from the training split). Labels that cannot be sorted or hashed are a TypeError; add to Python\'s message that several labels need a MultiCategoryBlock.'],
@@ -195,6 +318,65 @@ def category_block():
             case('a missing label is refused', nan_label, raises=ValueError, names='missing', also=ready),
             case('labels that cannot be sorted are refused', mixed, raises=TypeError, also=ready),
             case('lists of labels are refused, with advice', lists_of_labels, raises=TypeError, names='MultiCategoryBlock', also=ready)]
+
+
+IMAGES = torch.tensor([[[[0.25, 0.5]], [[0., 1.]]], [[[0.75, 1.]], [[0.5, 0.5]]]]) # two images, two channels, one row of two pixels
+
+def normalised(m): return m.Normalize([0.5, 0.], [0.25, 0.5])((IMAGES.clone(), torch.tensor([1, 0])))
+
+def one_channel(m): return m.Normalize([0.5], [0.1])((torch.tensor([[[[0.4, 0.6]]]]),))
+def three_parts(m): return m.Normalize([0.5, 0.], [0.25, 0.5])((IMAGES.clone(), torch.tensor([1, 0]), 'names'))[1:]
+def back_again(m):
+    norm = m.Normalize([0.5, 0.], [0.25, 0.5])
+    return norm.decode(norm((IMAGES.clone(), torch.tensor([1, 0]))))
+
+def decoded(m): return m.Normalize([0.5], [0.25])
+def decode_alone(m): return decoded(m).decode((torch.tensor([[[[-2., 0., 2.]]]]), torch.tensor([7])))
+
+def as_many_channels_as_pixels(m):
+    "Three channels of three by three pixels: whose mean is whose?"
+    return m.Normalize([0., 1., 2.], [1., 1., 1.])((torch.zeros(1, 3, 3, 3),))[0]
+
+def images_stay(m):
+    x = IMAGES.clone()
+    m.Normalize([0.5, 0.], [0.25, 0.5])((x, None))
+    return x
+
+def in_a_pipeline(m):
+    "Listed before IntToFloat, called after it."
+    p = m.Pipeline([m.Normalize([0.5], [0.5]), m.IntToFloat()])
+    return p((torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.tensor([1])))
+
+def batch_after_batch(m):
+    norm = m.Normalize([0.5, 0.], [0.25, 0.5])
+    return [norm((IMAGES[k:].clone(), None))[0] for k in (0, 1)]
+
+def bytes_too_early(m): m.Normalize([0.5], [0.5])((torch.zeros(1, 1, 2, 2, dtype=torch.uint8), None))
+def other_channels(m): m.Normalize([0.5]*3, [0.5]*3)((torch.zeros(2, 1, 4, 4), None))
+def decode_other_channels(m): m.Normalize([0.5]*3, [0.5]*3).decode((torch.zeros(2, 1, 4, 4), None))
+def two_and_three(m): m.Normalize([0.5]*2, [0.5]*3)
+def std_of_zero(m): m.Normalize([0.5, 0.5], [0.5, 0.])
+
+@entry('08.5', level=1, minutes=15, hints=[
+    'One number per channel against images (n,c,h,w): which shape must the numbers have, so that they line up with the channels?',
+    'A batch is a tuple: the images come first, and whatever follows is passed on. Two numbers for each channel, as tensors of shape (c,1,1) on the device of the images.',
+    'Three doors: as many means as deviations, all deviations positive (both in the constructor), and in use a floating point batch with as many channels as there are means. A helper that gives both tensors, or raises, serves `__call__` and `decode`.'],
+    why='One channel minus three means broadcasts to three channels and no error, so the number is checked. The tensors are kept for each device, because to make them anew in each batch would copy from the host and make a GPU wait. decode exists so that a picture can be shown as a person would see it.')
+def normalize():
+    return [case('each channel minus its mean, divided by its standard deviation; the target comes along', normalised),
+            case('a single channel', one_channel),
+            case('all that follows the images is passed on', three_parts),
+            case('decode multiplies by the deviation and adds the mean', decode_alone, also=decoded),
+            case('decode goes back', back_again),
+            case('the channels are on axis 1', as_many_channels_as_pixels),
+            case('the images that came in are not changed', images_stay),
+            case('in a Pipeline it comes after IntToFloat', in_a_pipeline),
+            case('one after the other, batches of other size', batch_after_batch),
+            case('bytes are refused, with advice', bytes_too_early, raises=TypeError, names='IntToFloat'),
+            case('another number of channels is refused', other_channels, raises=ValueError, names=('1', '3')),
+            case('in decode, too', decode_other_channels, raises=ValueError, names=('1', '3')),
+            case('two means and three deviations are refused', two_and_three, raises=ValueError, names=('mean', 'std')),
+            case('a deviation of 0 is refused', std_of_zero, raises=ValueError, names='std')]
 
 
 ROWS = [dict(x=i, kind=k) for i, k in enumerate('abbacab')]
@@ -280,7 +462,7 @@ def a_folder(m): block(m).datasets('some/folder')
 def a_number(m): block(m).datasets(7)
 def third_way(m): block(m).datasets(ROWS, on_error='ignore')
 
-@entry('08.3', level=3, minutes=45, hints=[
+@entry('08.6', level=3, minutes=45, hints=[
     'Write down the life of an item: it is found, falls into a split, gets a label, is perhaps tried, and its label is encoded. At which of these steps can it be lost, and what must be known before the next one?',
     'Split first. Then the labels of each split; with skip also the inputs, since a bad item must not teach the vocabulary anything. Then `setup` of the y block with the training labels alone, and only then `check` of all labels. Collect `Skipped(item, reason, split)` all the way, and decide at the end.',
     '`_items` makes an L (rows of a DataFrame as dicts); `_chain` lets get_x and get_y be None, a function or a list; `_attempt` turns ValueError, LookupError and OSError into a reason and lets all others through. Copy the blocks before setup. Each ItemDataset gets its items, labels, both blocks, get_x and the item transforms of its split. A split that had items and has none left is an error.'],

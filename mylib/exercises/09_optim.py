@@ -241,6 +241,42 @@ def average_and_square():
             case('a part goes by the name of its state', shown)]
 
 
+def root(m):
+    b = bundle(m, square_avg=[torch.tensor([4., 9.]), torch.tensor([[0.]])])
+    b.sq = b.square_avg
+    m.rms.f(b, 0.5)
+    return dict(denom=list(b.denom), state=list(b.square_avg))
+
+def divided(m):
+    b = bundle(m)
+    b.denom = [torch.tensor([2., 4.]), torch.tensor([[10.]])]
+    m.rms_step.f(b, -0.5)
+    return dict(weights=list(b.p), gradients=list(b.g), denom=list(b.denom))
+
+def any_scale(m):
+    "With alpha = 0 each step is lr long, whatever the size of the gradient."
+    p = torch.nn.Parameter(torch.zeros(4))
+    opt = m.Optimizer([p], [m.square_avg, m.rms, m.rms_step], lr=0.25, alpha=0., eps=1e-12)
+    p.grad = torch.tensor([1e-3, -1., 1e3, 0.])
+    opt.step()
+    return p
+
+def four_steps(m):
+    p = torch.nn.Parameter(randn(2, 2, seed=9))
+    return steps(m.RMSProp([p], lr=0.1, alpha=0.9, eps=0.1), p, 4)
+
+@entry('09.5', level=1, minutes=8, hints=[
+    'A divisor, and a step that divides. The average of squares stands in `b.sq`; is it still needed after this step?',
+    'The vocabulary has a root plus eps in two forms, one that makes new tensors and one that works in place. The step adds a quotient, times a number, to the parameter: that is one word of the vocabulary too.',
+    '`_root`, not `_root_`, since the average is state, and its result goes to `b.denom`. Then `_addcdiv_` with the parameters, the gradients, the divisor and `size`, which holds the minus and the rate.'],
+    why='Divisor and step are two parts, since centred RMSProp and Adam have other divisors, and momentum behind the division has another step: each is changed by itself. eps is added outside the root, as in PyTorch; inside of it, it would have to be its square to have the same effect.')
+def rms_and_step():
+    return [case('the divisor is the root of the mean square, plus eps; the state stays as it is', root, also=bundle),
+            case('each parameter moves by size times its gradient, divided', divided, also=bundle),
+            case('if only the last gradient counts, every step is lr long', any_scale),
+            case('four steps of RMSProp', four_steps, also=steps)]
+
+
 ADAM = dict(lr=0.1, betas=(0.5, 0.75), eps=1e-3)
 
 def shortfall(m): return [m._bias(ADAM, t, i) for i in (0, 1) for t in (1, 2)]
@@ -283,7 +319,7 @@ def lamb_steps(m):
     p = torch.nn.Parameter(randn(2, 2, seed=9))
     return steps(m.LAMB([p], **ADAM), p, 3)
 
-@entry('09.5', level=2, minutes=20, hints=[
+@entry('09.6', level=2, minutes=20, hints=[
     'An average from zero with the share beta has gathered the weight 1 - beta^t after t steps: that is `_bias`, for beta number i. Now put both divisions into the formula of the step. Which parts of it are the same for every weight?',
     'mhat/(sqrt(vhat) + eps) with mhat = m/bias0 and vhat = v/bias1: multiply above and below by sqrt(bias1). What is left in front of m is `_scale`; what becomes of eps stands in the decorator already.',
     '`debiased_rms` puts the root of `b.sq` plus eps, as new tensors, into `b.denom` (`_root`, not `_root_`: the square is state). `adam_step` adds `size` times `b.exp_avg` divided by `b.denom`, with `_addcdiv_`.'],
@@ -298,6 +334,134 @@ def adam():
             case('five steps of Adam', adam_steps, also=steps),
             case('five steps of AdamW with AMSGrad', adamw_amsgrad, also=steps),
             case("three steps of LAMB, which uses the same factor", lamb_steps, also=steps)]
+
+
+def largest(m):
+    b = bundle(m, max_exp_avg_sq=[torch.tensor([4., 1.]), torch.tensor([[0.]])], exp_avg_sq=[torch.tensor([2., 3.]), torch.tensor([[5.]])])
+    b.sq = b.exp_avg_sq
+    m.running_max.f(b)
+    return dict(max_exp_avg_sq=list(b.max_exp_avg_sq), exp_avg_sq=list(b.exp_avg_sq), sq=list(b.sq))
+
+def largest_in_place(m):
+    kept = [torch.ones(2), torch.zeros(1, 1)]
+    b = bundle(m, max_exp_avg_sq=kept, exp_avg_sq=[torch.tensor([2., 0.]), torch.tensor([[5.]])])
+    b.sq = b.exp_avg_sq
+    m.running_max.f(b)
+    return kept
+
+AMS = dict(ADAM, weight_decay=0., amsgrad=False, decoupled_weight_decay=False)
+
+def one_big_gradient(m):
+    "Steps after a large gradient, with Adam and with AMSGrad."
+    out = {}
+    for amsgrad in (False, True):
+        p, h = torch.nn.Parameter(torch.zeros(1)), dict(AMS, amsgrad=amsgrad)
+        opt, out[f'amsgrad={amsgrad}'] = m.Optimizer([p], m.adam_parts, **h), []
+        for g in (10., 0.1, 0.1, 0.1, 0.1):
+            p.grad = torch.tensor([g])
+            opt.step()
+            out[f'amsgrad={amsgrad}'].append(p.item())
+    return out
+
+def by_parts(m, **h):
+    p = torch.nn.Parameter(randn(2, 2, seed=9))
+    return steps(m.Optimizer([p], m.adam_parts, **{**AMS, **h}), p, 4)
+
+def plain_adam(m): return by_parts(m)
+def into_the_gradient(m): return by_parts(m, weight_decay=0.3)
+def onto_the_weights(m): return by_parts(m, weight_decay=0.3, decoupled_weight_decay=True)
+def all_together(m): return by_parts(m, weight_decay=0.3, decoupled_weight_decay=True, amsgrad=True)
+
+def what_is_kept(m):
+    "Names of the state, for each combination."
+    return {f'amsgrad={a}, weight_decay={w}': sorted({k for q in m.adam_parts(dict(AMS, amsgrad=a, weight_decay=w)) for k in q.state}) for a in (False, True) for w in (0., 0.1)}
+
+def without_decay(m): return [len(m.adam_parts(dict(AMS, weight_decay=w))) - len(m.adam_parts(AMS)) for w in (0., 0.1)]
+
+@entry('09.7', level=2, minutes=20, hints=[
+    'AMSGrad changes one thing, what the root is taken of. And in the list of Adam\'s parts: which must come before the averages, and which after?',
+    '`running_max` raises its state to `b.sq` where that is larger, and then stands in for it: `b.sq` becomes its list. L2 changes the gradient, so it comes first; the decoupled decay changes the weights and comes before the step.',
+    'Decay if there is any (`decay` or `l2`, as `decoupled_weight_decay` says), `step_count`, both averages, the maximum if asked for, `debiased_rms`, `adam_step`. The maximum is taken in place with `_maximum_`; the average itself must not change, it goes on from where it was.'],
+    why='Only a name is handed on: b.sq points to the maximum, and the parts behind it need not know that there is such a thing. The state of plain Adam has no maximum, so who does not ask for it does not pay a third copy of the model. PyTorch keeps the maximum of the uncorrected averages, and so do we, since states have to be exchangeable.')
+def amsgrad():
+    return [case('the largest mean square so far, in its place as b.sq; the average itself stays', largest, also=bundle),
+            case('the maximum is changed in place, so that it is there in the next step', largest_in_place, also=bundle),
+            case('four steps of Adam', plain_adam, also=(by_parts, steps)),
+            case('L2 goes through the averages', into_the_gradient, also=(by_parts, steps)),
+            case('decoupled, the decay does not', onto_the_weights, also=(by_parts, steps)),
+            case('after one large gradient, AMSGrad goes on with small steps', one_big_gradient),
+            case('decoupled decay and AMSGrad together', all_together, also=(by_parts, steps)),
+            case('the state has the names of PyTorch, the step among them, and a maximum only where it is asked for', what_is_kept),
+            case('without decay there is no part for it', without_decay)]
+
+
+LAYERS = [torch.tensor([3., 4.]), torch.tensor([[6.], [8.]]), torch.zeros(2), torch.tensor([1., 0.])]
+GRADS = [torch.tensor([0., 2.]), torch.tensor([[1.], [0.]]), torch.tensor([1., 1.]), torch.zeros(2)]
+
+def layers(m, **state): return m._Bundle([p.clone() for p in LAYERS], [g.clone() for g in GRADS], state)
+
+def of_two_layers(m):
+    b = layers(m)
+    return list(m._ratios(b, 0.5, 0.))[:2]
+
+def of_all_layers(m): return list(m._ratios(layers(m), 0.5, 0.1))
+
+def lars_gradient(m):
+    b = layers(m)
+    m.layer_rates.f(b, 0.2, 0.5, 0.1)
+    return list(b.g)
+
+def lars_leaves(m):
+    b = layers(m)
+    users = b.g
+    m.layer_rates.f(b, 0.2, 0.5, 0.1)
+    return dict(gradients=list(users), weights=list(b.p))
+
+def lamb_gradient(m):
+    b = layers(m)
+    m.scale_to_weights.f(b)
+    return list(b.g)
+
+def as_long_as_the_weights(m):
+    b = layers(m)
+    m.scale_to_weights.f(b)
+    return [g.norm()/p.norm() for g, p in zip(b.g[:2], b.p)]
+
+def direction(m):
+    b = layers(m, exp_avg=[torch.tensor([6., 8.]), torch.ones(2, 1), torch.zeros(2), torch.ones(2)])
+    b.denom = [torch.tensor([2., 4.]), torch.full((2, 1), 0.5), torch.ones(2), torch.ones(2)]
+    m.adam_direction.f(b, 3.)
+    return dict(direction=list(b.g), average=list(b.exp_avg))
+
+def subtracted(m):
+    b = layers(m)
+    m.subtract.f(b, -1.)
+    return dict(weights=list(b.p), gradients=list(b.g))
+
+def lars_steps(m):
+    p = torch.nn.Parameter(randn(2, 2, seed=9))
+    return steps(m.LARS([p], lr=0.1, momentum=0.9, weight_decay=0.1), p, 4)
+
+def lamb_with_decay(m):
+    p = torch.nn.Parameter(randn(2, 2, seed=9))
+    return steps(m.LAMB([p], lr=0.1, weight_decay=0.1), p, 4)
+
+@entry('09.8', level=3, minutes=30, hints=[
+    'All of it is about two lengths, tensor by tensor. `torch._foreach_norm` gives the norms of a list. Where do the formulas differ: which vector is measured, and what is multiplied in the end?',
+    '`_ratios` is the formula of LARS with `b.p` and `b.g` as they are; LAMB uses it with a trust of 1 and no decay. Where one of the norms is 0 the ratio is 1: `torch.where` on the two norms. `torch._foreach_mul` takes a list of factors.',
+    'In `layer_rates` the ratios come first, from the plain gradient; then the decay is added with `_plus` (the gradients are the user\'s) and the sum is multiplied by rate times ratio. `adam_direction` is average over divisor in new tensors, times the scale. `scale_to_weights` and `subtract` are one line each.'],
+    why='The trust ratio makes the step of each tensor a share of its weights, so one rate serves layers whose gradients differ a thousandfold. torch.where on the device avoids asking whether a norm is zero, which would make a GPU wait once per tensor. LARS has its rate inside the buffer, so that a change of rate acts on new gradients only; for that there is a step of its own.')
+def layerwise():
+    return [case('the ratio is trust times the norm of the weights over that of the gradient, for each tensor', of_two_layers, also=layers),
+            case('the decay adds to the lower norm; where a norm is 0 the ratio is 1', of_all_layers, also=layers),
+            case('LARS: the gradient with its decay, times the rate and the ratio', lars_gradient, also=layers),
+            case("the user's gradients and the weights stay as they were", lars_leaves, also=layers),
+            case('LAMB: each tensor of the step times the ratio of the norms', lamb_gradient, also=layers),
+            case('so it is as long as its weights', as_long_as_the_weights, also=layers),
+            case('the average divided, times the scale; the state stays', direction, also=layers),
+            case('the last step moves by minus what the gradient has become', subtracted, also=layers),
+            case('four steps of LARS, with momentum and decay', lars_steps, also=steps),
+            case('four steps of LAMB, with decay', lamb_with_decay, also=steps)]
 
 
 def block(m, how, params, size=4, parts=None):
@@ -376,7 +540,7 @@ def all_ways(m):
         out[how] = ps
     return out
 
-@entry('09.6', level=3, minutes=35, hints=[
+@entry('09.9', level=3, minutes=35, hints=[
     'Read `_Block.__init__` and its methods `_list`, `_flat`, `_split` and `_pack`: what is in self.flat, self.lists and self.pieces for each kind? The gradients must come in the same form, each time anew, from `p.grad`.',
     'list: as they are, through `_real`. flat: `reshape(-1)`, since a gradient need not be contiguous. split: one gradient, flattened and cut like the parameter; `update` is called for each piece, with lists of one tensor. pack: all in one tensor, `update` once, and afterwards the parameters have to get their new values back.',
     'For the pack: `torch.cat` of the flat parameters, `_flatten_dense_tensors` of the gradients, and `torch.split_with_sizes_copy(..., out=self.flat)` at the end. `_update` makes one `_Bundle` for all parts and hands out the numbers in a row, `len(q.numbers)` to each; a tensor of numbers is taken apart first with `unbind`.'],

@@ -11,7 +11,47 @@ TILTED = torch.tensor([[[1., 0.1, 0.], [0., 1., 0.1], [0.2, 0.1, 1.]]])
 LARGER = torch.diag(torch.tensor([0.25, 0.25, 1.]))[None] # shows the middle, four times as large
 
 
-@entry('10.1', level=2, minutes=20, hints=[
+def moved(m, points=((1., 0.), (0., 1.)), **kwargs):
+    "Where things go, from input to output positions: the matrix the other way."
+    F = torch.linalg.inv(m.affine_matrix(**kwargs))
+    p = torch.cat([torch.tensor(points), torch.ones(len(points), 1)], 1) @ F[0].T
+    return p[:, :2]/p[:, 2:]
+
+def turned(m): return moved(m, rotate=90.)
+def zoomed(m): return moved(m, zoom=2.)
+def leaned(m): return moved(m, shear=45.)
+def shifted(m): return moved(m, dx=0.25, dy=-0.5)
+def in_this_order(m): return moved(m, rotate=90., zoom=2., shear=45., dx=0.25)
+def turned_in_a_wide_picture(m): return moved(m, rotate=90., aspect=2.)
+def sheared_in_a_wide_picture(m): return moved(m, shear=45., aspect=2.)
+def an_angle_stays_an_angle(m):
+    "A turn in a picture of 20 by 40: the distance of a corner from the centre, in pixels, before and after."
+    p = moved(m, ((1., 1.),), rotate=33., aspect=2.)*torch.tensor([20., 10.])
+    return p.norm(), torch.tensor([20., 10.]).norm()
+
+@entry('10.1', level=2, minutes=30, hints=[
+    'Write the matrix of each of the four movements on paper, from input to output, in pixels. In which order must they stand in the product, so that the shear is done first and the shift last?',
+    'Zoom times rotation times shear is a matrix of 2 by 2, which you can multiply out: four numbers of cos, sin and the tangent of the shear. A clockwise turn takes right to down, and y grows downwards. A vertical line that leans: x changes with y, and the sign follows from the formula of the text.',
+    'Positions run from -1 to 1, so a shift by a fraction d of the picture is 2d, and what leads from y to x is divided by the aspect, what leads from x to y multiplied. Make tensors of all arguments, one axis at least, broadcast them; stack nine numbers and view as (n,3,3); then the inverse, since the grid asks where things come from.'],
+    why='The product of the four is written out by hand, so a batch of matrices is a few operations on vectors. inv_ex does not ask a GPU whether the inverse exists, and for a zoom above 0 it does. What describes the movement and what the grid needs are inverse to each other, and to mix them up is the classic mistake: the pictures then turn the wrong way and shrink where they should grow.')
+def affine_matrix():
+    t = torch.tensor
+    return [call('affine_matrix', say='nothing asked: the identity, with a batch axis'),
+            call('affine_matrix', zoom=2., say='what is shown twice as large comes from half the range', atol=1e-5),
+            call('affine_matrix', dx=0.25, dy=-0.5, say='a shift to the right comes from the left; a fraction of the picture is twice that in positions', atol=1e-5),
+            case('a quarter turn clockwise takes right to down', turned, atol=1e-5, also=moved),
+            case('twice as large', zoomed, atol=1e-5, also=moved),
+            case('a shear leans vertical lines and leaves horizontal ones', leaned, atol=1e-5, also=moved),
+            case('a shift right and up', shifted, atol=1e-5, also=moved),
+            case('first the shear, then the turn, the zoom, and the shift at the end', in_this_order, atol=1e-5, also=moved),
+            case('in a wide picture a turn is one in pixels', turned_in_a_wide_picture, atol=1e-5, also=moved),
+            case('so is a shear', sheared_in_a_wide_picture, atol=1e-5, also=moved),
+            case('a turn keeps distances in pixels', an_angle_stays_an_angle, rtol=1e-4, also=moved),
+            call('affine_matrix', t([0., 90., 45.]), 2., say='tensors and numbers together: one matrix for each item', atol=1e-5),
+            call('affine_matrix', rotate=t([10., 20.]), zoom=t([1., 2.]), shear=t([5., 0.]), dx=t([0., 0.1]), dy=t([0.2, 0.]), aspect=1.5, say='each item has numbers of its own', atol=1e-5)]
+
+
+@entry('10.2', level=2, minutes=20, hints=[
     'The grid is `homography_grid(H, *size)`, and `F.grid_sample` looks the pixels up. What must be true of `x` and `H` before, and what is lost if a large picture is sampled at few places?',
     'In order: `_as_float`, the shape of `H`, the size. Where the output has fewer pixels than the input and `_reduction(...)` is above 2, shrink `x` first by that factor with `F.interpolate(..., antialias=True)`. The grid runs from -1 to 1, so the same `H` still fits. Labels (mode nearest) must never be mixed.',
     'The grid is made in float32, then brought to the dtype of `x`, and expanded to the batch where there is one matrix for all. `align_corners=False`, the padding as given. Bicubic sampling leaves the range of the pixels at edges: clamp it back to the range of `x`.'],
@@ -46,7 +86,7 @@ def where_they_go(m):
     p = torch.cat([src, torch.ones(4, 1)], 1) @ m.perspective_matrix(src, dst)[0].T
     return dict(mapped=p[:, :2]/p[:, 2:], wanted=dst)
 
-@entry('10.2', level=2, minutes=30, hints=[
+@entry('10.3', level=2, minutes=30, hints=[
     'Write the two equations of one point as two rows of numbers, times the column (h1, ..., h8). Which numbers stand in the row for u, and which in the row for v?',
     'The row for u is (x, y, 1, 0, 0, 0, -u*x, -u*y) with u on the right; for v the first six change places and v takes the place of u. Four points make a matrix of 8 by 8, for each item one.',
     'Give points of shape (4,2) a batch axis, broadcast src and dst, check that there are four points each. Build the rows with `torch.cat`, solve with `torch.linalg`, append the 1 and view as (n,3,3). Any order of the eight equations will do, as long as both sides have it.'],
@@ -120,7 +160,7 @@ def zoom_upside_down(m): m.RandomAffine(min_zoom=2., max_zoom=1.)
 def no_zoom(m): m.RandomAffine(min_zoom=0.)
 def flat_shear(m): m.RandomAffine(max_shear=90)
 
-@entry('10.3', level=2, minutes=25, hints=[
+@entry('10.4', level=2, minutes=25, hints=[
     '`affine_matrix` makes the matrices; what remains is to draw its five arguments, one number for each item. Which of them are drawn either way, and which is not?',
     'u in -1..1 times the maximum for angle, shear and both shifts; the zoom evenly between its two ends. A zoom of z towards a random place is a shift of up to (1 - z)/2 either way, on top of the translation, with draws of its own.',
     'Six rows of `torch.rand(...)*2 - 1` (angle, shear, two translations, two places) and one for the zoom, all on `device`. Pass the aspect, width by height. The constructor hands p and the rest to `Geometric`, refuses zooms that are not 0 < min <= max, and keeps the shear in 0..80 with `_between`.'],
@@ -193,7 +233,7 @@ def settings(m):
 
 def foreign(m): m.Geometry([m.RandomFlip(), m.RandomLighting()])
 
-@entry('10.4', level=2, minutes=25, hints=[
+@entry('10.5', level=2, minutes=25, hints=[
     'Each matrix leads from output to input positions. The output of the last transform is where a pixel starts its way back: whose matrix does it meet first?',
     'Begin with identities and multiply each member\'s matrices from the right. Ask for `matrices`, not for `draw`: only the former knows the member\'s p. A member that has a `size` leaves a frame of that size to the next.',
     'In the constructor: a list of the members, a TypeError for what is not `Geometric`, and to `super().__init__` a p of 1, the first size that is not None among the own one and those of the members from last to first, and the keywords.'],
@@ -211,6 +251,84 @@ def geometry():
             case('what is no Geometric transform is refused', foreign, raises=TypeError, names='RandomLighting')]
 
 
+def parts_of(tfm, n=4000, h=40, w=40):
+    "Width and height of the drawn parts, and their middle, as fractions of the frame."
+    H = tfm.draw(n, h, w, 'cpu')
+    return H[:, 0, 0], H[:, 1, 1], H[:, 0, 2], H[:, 1, 2]
+
+def crop_shape(m):
+    t = m.RandomResizedCrop((8, 12))
+    return [list(t.draw(5, 40, 60, 'cpu').shape), list(t((torch.zeros(5, 3, 40, 60), None))[0].shape)]
+
+def whole_frame(m): return m.RandomResizedCrop(8, min_scale=1., ratio=(1., 1.)).draw(2, 40, 40, 'cpu')
+def upright(m): return (m.RandomResizedCrop(8).draw(50, 40, 60, 'cpu')[:, [0, 1, 2, 2], [1, 0, 0, 1]]).abs().max()
+
+def areas(m):
+    pw, ph, _, _ = parts_of(m.RandomResizedCrop(8, min_scale=0.2, ratio=(1., 1.)))
+    return spread(pw*ph)
+
+def ratios(m):
+    pw, ph, _, _ = parts_of(m.RandomResizedCrop(8, min_scale=0.01, max_scale=0.1, ratio=(0.25, 4.)))
+    return spread((pw/ph).log())
+
+def ratios_in_pixels(m):
+    pw, ph, _, _ = parts_of(m.RandomResizedCrop(8, min_scale=0.1, max_scale=0.2, ratio=(1., 1.)), h=40, w=80)
+    return spread(pw*80/(ph*40))
+
+def whole_areas(m):
+    pw, ph, _, _ = parts_of(m.RandomResizedCrop(8, min_scale=0.25, max_scale=0.25, ratio=(0.5, 2.)), h=40, w=60)
+    return spread(pw*ph)
+
+def places(m):
+    pw, ph, tx, ty = parts_of(m.RandomResizedCrop(8, min_scale=0.25, max_scale=0.25, ratio=(1., 1.)))
+    return dict(right=spread(tx), down=spread(ty))
+
+def inside(m):
+    pw, ph, tx, ty = parts_of(m.RandomResizedCrop(8, min_scale=0.3, ratio=(0.2, 5.)), h=40, w=70)
+    return dict(beyond=bool(max((tx.abs() + pw).max(), (ty.abs() + ph).max()) > 1.0001), reaches_the_edge=bool((tx.abs() + pw).max() > 0.99), narrowest=bool(min(pw.min(), ph.min()) > 0))
+
+def crop_draws(m):
+    "Correlations of what should have nothing to do with each other."
+    pw, ph, tx, ty = parts_of(m.RandomResizedCrop(8, min_scale=0.1, max_scale=0.3, ratio=(0.5, 2.)))
+    x, y = tx/(1 - pw), ty/(1 - ph)
+    corr = lambda a, b: torch.corrcoef(torch.stack([a, b]))[0, 1].item()
+    return {'right and down': corr(x, y), 'area and shape': corr(pw*ph, (pw/ph).log()), 'area and place': corr(pw*ph, x)}
+
+def whole_otherwise(m):
+    H = m.RandomResizedCrop(8, max_scale=0.5, p=0.25).matrices(4000, 40, 40, 'cpu')
+    return (H != torch.eye(3)).flatten(1).any(1).float().mean()
+
+def crop_settings(m):
+    t = m.RandomResizedCrop(32, pad_mode='zeros', target='mask')
+    return [isinstance(t, m.Geometric), t.size, t.pad_mode, t.target, t.p, t.min_scale, t.max_scale, list(t.ratio)]
+
+def scales_upside_down(m): m.RandomResizedCrop(8, min_scale=0.9, max_scale=0.5)
+def more_than_all(m): m.RandomResizedCrop(8, max_scale=1.5)
+def no_area(m): m.RandomResizedCrop(8, min_scale=0.)
+
+@entry('10.6', level=2, minutes=25, hints=[
+    'Draw the area a and the shape r (width over height). Which width and height, as fractions of the frame, have that area and that shape? And what is a shape in pixels, in a frame that is not square?',
+    'With r as width over height of the fractions, they are the roots of a*r and a/r. In pixels r is another number: the frame itself is w/h wide. Evenly in the logarithm is what `exp` makes of an even draw between two logarithms.',
+    'Cut both at 1. The middle of the part can be up to 1 minus its size away from the middle of the frame, either way, for each direction a draw of its own. The matrix has the two sizes on its diagonal and the place in its last column. The constructor gives p, size and the keywords to `Geometric` and refuses scales that are not 0 < min <= max <= 1.'],
+    why='The shape is drawn in the logarithm so that twice as wide and half as wide are equally likely. Instead of trying again until a part fits, as the original does, what does not fit is cut: no loop, no items that wait for the unlucky ones, and one kernel for the whole batch.')
+def random_resized_crop():
+    return [case('one matrix for each item, and pictures of the size that is asked for', crop_shape),
+            case('a scale of 1 and a ratio of 1 show everything', whole_frame, atol=1e-5),
+            case('no turn, no shear, no perspective', upright, atol=1e-6),
+            case('the areas fill their range, evenly', areas, atol=0.03, also=(parts_of, spread)),
+            case('the area is a share of the picture, whatever the shape', whole_areas, atol=1e-3, also=(parts_of, spread)),
+            case('the shapes fill their range, evenly in the logarithm', ratios, atol=0.08, also=(parts_of, spread)),
+            case('the ratio is one of pixels', ratios_in_pixels, atol=1e-3, also=(parts_of, spread)),
+            case('the places fill what is free, evenly, in both directions', places, atol=0.03, also=(parts_of, spread)),
+            case('what does not fit is cut to the frame', inside, also=parts_of),
+            case('the draws are independent of each other', crop_draws, atol=0.1, also=parts_of),
+            case('p is the share of items that are cropped', whole_otherwise, atol=0.05),
+            case('the settings are kept, and those of Geometric passed on', crop_settings),
+            case('scales the wrong way round are refused', scales_upside_down, raises=ValueError, names=('min_scale', 'max_scale')),
+            case('more than the whole is refused', more_than_all, raises=ValueError, names='max_scale'),
+            case('an area of 0 is refused', no_area, raises=ValueError, names='min_scale')]
+
+
 def pixels(m):
     "M x + b against the three passes, one after the other."
     x, (f, k, s) = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), (torch.tensor(v) for v in ([0.8, 1.2], [1.5, 0.5], [0.3, 2.]))
@@ -221,7 +339,7 @@ def in_logit_space(m):
     M, b = m.lighting_matrix(torch.tensor([0.5]), torch.tensor([2.]), torch.tensor([0.]))
     return dict(M=M, b=b)
 
-@entry('10.5', level=2, minutes=25, hints=[
+@entry('10.7', level=2, minutes=25, hints=[
     'Read M and b off the formula of the text, one matrix and one offset for each picture. In logit space (x is None) the picture stays where it is: the brightness is the whole offset, and contrast and saturation make the matrix.',
     'S is s times the identity plus (1 - s) times a matrix that has the weights w in each row. With pixels, M is c*f*S and b is (1 - c)*f*m, where m is each picture\'s mean grey: the mean of each channel, weighted by w.',
     'Give the three factors the shape (n,1,1) so that everything broadcasts. w is GREY for three channels, and the same for each channel otherwise; make it with `saturation.new_tensor`, so that it lies on the same device.'],
@@ -239,3 +357,206 @@ def lighting():
             case('in logit space: around 0, and the brightness is the offset', in_logit_space),
             call('lighting_matrix', one, 2*one, 0.5*one, flat[:, :1], c=1, say='one channel'),
             call('lighting_matrix', one, 2*one, 0.5*one, torch.cat([flat, flat[:, :1]], 1), c=4, say='with four channels all count the same')]
+
+
+def erased(m, n=2000, h=40, w=40, **kwargs): return m.RandomErasing(**{**dict(p=1.), **kwargs}).draw(n, h, w, torch.device('cpu'))
+
+def mask_shape(m):
+    gone = erased(m, n=3, h=5, w=7)
+    return [list(gone.shape), gone.dtype]
+
+def how_many_items(m): return erased(m, p=0.25, sl=0.2).flatten(1).any(1).float().mean()
+def nobody_is_erased(m): return bool(erased(m, p=0., sl=0.2).any())
+
+def rectangles(m):
+    "Is each one all rows of a range times all columns of a range?"
+    gone = erased(m, n=300, h=30, w=50, sl=0.1)[:, 0]
+    rows, cols = gone.any(2), gone.any(1)
+    solid = all(bool((v.float().diff(dim=1) > 0).sum(1).add(v[:, 0]).max() <= 1) for v in (rows, cols))
+    return dict(rows_times_columns=torch.equal(gone, rows[:, :, None] & cols[:, None]), without_gaps=solid)
+
+def area_of_one(m): return erased(m, h=100, w=50, sl=0.2, sh=0.2, min_aspect=1.).float().mean()
+def areas_erased(m): return spread(erased(m, h=100, w=100, n=1000, sl=0.1, sh=0.5, min_aspect=1.).float().mean((1, 2, 3)))
+
+def aspects(m):
+    "Logarithm of width over height, in pixels, of small rectangles in a wide picture."
+    gone = erased(m, n=2000, h=100, w=200, sl=0.05, sh=0.05, min_aspect=0.25)[:, 0]
+    return spread((gone.any(1).sum(1)/gone.any(2).sum(1)).log())
+
+def where(m):
+    "How often each of four by four fields of the picture is touched in its middle; the fields of the middle and of the edge."
+    often = erased(m, n=3000, h=40, w=40, sl=0.04, sh=0.04, min_aspect=1.)[:, 0].float().mean(0)
+    return dict(left_to_right=(often[:, :20].sum() - often[:, 20:].sum())/often.sum(), top_to_bottom=(often[:20].sum() - often[20:].sum())/often.sum(), middle=often[15:25, 15:25].mean())
+
+def whole_thing(m): return bool(erased(m, n=50, sl=1., sh=1., min_aspect=1.).all())
+def several(m): return erased(m, n=4000, h=50, w=50, sl=0.01, sh=0.01, min_aspect=1., max_count=3).float().mean()
+
+def erase_draws(m):
+    gone = erased(m, n=3000, h=50, w=50, sl=0.02, sh=0.3, min_aspect=0.5)[:, 0]
+    area, rows, cols = gone.float().mean((1, 2)), gone.any(2).float(), gone.any(1).float()
+    top, left = rows.argmax(1).float()/(50 - rows.sum(1)).clamp_min(1), cols.argmax(1).float()/(50 - cols.sum(1)).clamp_min(1)
+    corr = lambda a, b: torch.corrcoef(torch.stack([a, b]))[0, 1].item()
+    return {'top and left': corr(top, left), 'area and top': corr(area, top), 'area and shape': corr(area, (cols.sum(1)/rows.sum(1)).log())}
+
+def filled(m, **kwargs):
+    x = torch.full((6, 3, 20, 20), 7.)
+    out, y = m.RandomErasing(**{**dict(p=1., sl=0.3, sh=0.3, min_aspect=1.), **kwargs})((x, torch.arange(6)))
+    gone = out != 7
+    return out, gone, x, y
+
+def with_a_number(m):
+    out, gone, x, y = filled(m, fill=0.5)
+    return dict(values=out.unique(), share=gone.float().mean(), all_channels=bool((gone == gone[:, :1]).all()), targets=y, input_stays=bool((x == 7).all()))
+
+def with_noise(m):
+    out, gone, *_ = filled(m)
+    v = out[gone]
+    return dict(least=v.min(), most=v.max(), mean=v.mean(), differs=len(v.unique()) > 100, channels_differ=not torch.equal(out[:, 0][gone[:, 0]], out[:, 1][gone[:, 1]]))
+
+def bytes_too(m):
+    out, _ = m.RandomErasing(p=1., fill=0., sh=0.1)((torch.full((4, 1, 10, 10), 255, dtype=torch.uint8), None))
+    return [out.dtype, out.max()]
+
+def erasing_is_for_training(m): return [m.RandomErasing.train_only, m.RandomErasing.order > m.RandomFlip.order]
+def areas_upside_down(m): m.RandomErasing(sl=0.5, sh=0.2)
+def no_rectangles(m): m.RandomErasing(max_count=0)
+def chance_of_two(m): m.RandomErasing(p=2.)
+
+@entry('10.8', level=2, minutes=35, hints=[
+    'One rectangle for each item of a batch, without a loop over the items: how do you get from n beginnings and n lengths to a mask (n,h) of rows?',
+    'The positions `arange(h) + 0.5` of the pixels against beginning and end, each of shape (n,1): two comparisons. Rows and columns together are a broadcast product of two masks. Area and aspect are drawn, the latter evenly in the logarithm between min_aspect and its inverse, and from them come the two sides.',
+    'Height squared is area*h*w/aspect, width squared area*h*w*aspect; neither can be longer than the picture. A beginning is a share of what is left free. A number of rectangles for each item, 0 with the chance 1 - p, decides which of the `max_count` rounds count for it. `__call__` takes `torch.where` of the mask, with noise of shape (c,h,w) or the constant.'],
+    why='Rectangles differ in size, and tensors of different size make no batch; a mask of comparisons does not care. One field of noise serves the whole batch, because the rectangles are at different places and show different parts of it. Noise rather than black, so that the network cannot learn what an erased place looks like.')
+def random_erasing():
+    return [case('a boolean mask (n,1,h,w)', mask_shape, also=erased),
+            case('with p = 0 nothing is erased', nobody_is_erased, also=erased),
+            case('p is the share of items that are erased', how_many_items, atol=0.04, also=erased),
+            case('what is erased is a rectangle', rectangles, also=erased),
+            case('its area is a share of the whole picture', area_of_one, atol=0.01, also=erased),
+            case('the areas fill their range, evenly', areas_erased, atol=0.03, also=(erased, spread)),
+            case('the aspect is width over height in pixels, either way, evenly in the logarithm', aspects, atol=0.12, also=(erased, spread)),
+            case('a rectangle of the whole area covers the picture', whole_thing, also=erased),
+            case('the places are drawn evenly, within the picture', where, atol=0.015, also=erased),
+            case('the draws are independent of each other', erase_draws, atol=0.1, also=erased),
+            case('from 1 to max_count rectangles', several, atol=0.0025, also=erased),
+            case('a number fills all channels; the target and the input stay as they are', with_a_number, atol=0.02, also=filled),
+            case('noise in 0..1, another value for each pixel and channel', with_noise, atol=0.06, also=filled),
+            case('bytes become floats in 0..1', bytes_too),
+            case('it belongs to training, behind the geometry', erasing_is_for_training),
+            case('areas the wrong way round are refused', areas_upside_down, raises=ValueError, names=('sl', 'sh')),
+            case('no rectangles at all are refused', no_rectangles, raises=ValueError, names='max_count'),
+            case('a chance of 2 is refused', chance_of_two, raises=ValueError, names='p ')]
+
+
+DATA = [(torch.tensor([[0.5, 0.25]]), torch.tensor([0])), (torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([1, 0]))]
+
+class Views:
+    "A random transform whose view number k adds k: what was seen can be told afterwards."
+    train_only, k = True, 0
+    def __init__(self, n_batch=2): self.calls, self.n_batch = 0, n_batch
+    def __call__(self, batch):
+        self.calls += 1
+        return (batch[0] + (self.calls + self.n_batch - 1)//self.n_batch, *batch[1:])
+
+class Doubled:
+    "A transform that validation gets, too."
+    def __call__(self, batch): return (batch[0]*2, *batch[1:])
+
+def tta_learner(m, cbs=(), data=None, model=None, dls=None):
+    from mylib.learner import Learner
+    data = data or DATA
+    loss = lambda p, t: p.sum()
+    return Learner(model or torch.nn.Identity(), dls or (data, data), loss, cbs=list(cbs), device='cpu')
+
+def asked(learn, *args, **kwargs):
+    with learn.no_progress(): return learn.tta(*args, **kwargs)
+
+def equal_weights(m): return asked(tta_learner(m), tfms=Views(), n=4)
+def one_view(m): return asked(tta_learner(m), tfms=Views(), n=1)[0]
+def with_beta(m): return [asked(tta_learner(m), tfms=Views(), n=3, beta=b)[0] for b in (0., 0.25, 1.)]
+
+def of_the_callback(m):
+    "The transforms that were used in training are in a callback; one of them is for validation as well."
+    return asked(tta_learner(m, [m.BatchTransformCB([Doubled(), Views()])]), n=2)[0]
+
+def others_instead(m): return asked(tta_learner(m, [m.BatchTransformCB([Doubled(), Views(1)])]), n=2, tfms=[Views()])[0]
+
+class Loader:
+    "As the loaders of lesson 08: batches go through `after_batch`."
+    def __init__(self, tfms): self.after_batch = tfms
+    def __len__(self): return len(DATA)
+    def __iter__(self): return (self.after_batch(b) for b in DATA)
+
+def of_the_loader(m):
+    from types import SimpleNamespace
+    train, valid = Loader(m.Pipeline([Doubled(), Views()])), Loader(m.Pipeline([Doubled()]))
+    learn = tta_learner(m)
+    learn.dls = SimpleNamespace(train=train, valid=valid)
+    before = valid.after_batch
+    return dict(predictions=asked(learn, n=2)[0], as_it_was=valid.after_batch is before)
+
+def another_loader(m): return asked(tta_learner(m), DATA[1:], tfms=Views(1), n=2)
+def activation(m): return asked(tta_learner(m), tfms=Views(), n=1, act=torch.exp)[0]
+
+def mean_of_probabilities(m):
+    "What is averaged are probabilities, not logits."
+    return asked(tta_learner(m), tfms=Views(), n=2, act=lambda p: (p*3).sigmoid())[0]
+
+class Noisy:
+    train_only = True
+    def __call__(self, batch): return (batch[0] + torch.rand(()), *batch[1:])
+
+def everything_as_before(m):
+    cb = m.BatchTransformCB([Noisy()])
+    learn = tta_learner(m, [cb], model=torch.nn.Dropout(0.))
+    with learn.no_progress():
+        cbs, state, modes = list(learn.cbs), torch.get_rng_state(), []
+        for mode in (True, False):
+            learn.model.train(mode)
+            learn.tta(n=2)
+            modes.append(learn.model.training)
+        return dict(callbacks=[a is b for a, b in zip(learn.cbs, cbs)], number=len(learn.cbs) - len(cbs), random_numbers=torch.equal(state, torch.get_rng_state()), modes=modes)
+
+def after_an_error(m):
+    class Fails:
+        train_only = True
+        def __call__(self, batch): raise ZeroDivisionError
+    learn = tta_learner(m, [m.BatchTransformCB([Fails()])])
+    with learn.no_progress():
+        cbs, mode, error = list(learn.cbs), learn.model.training, None
+        try: learn.tta()
+        except ZeroDivisionError: error = 'comes out'
+        return dict(error=error, callbacks=[a is b for a, b in zip(learn.cbs, cbs)], mode=learn.model.training == mode)
+
+def no_random_ones(m): asked(tta_learner(m, [m.BatchTransformCB([Doubled()])]))
+def order_changes(m):
+    class Shuffled:
+        passes = 0
+        def __len__(self): return len(DATA)
+        def __iter__(self):
+            self.passes += 1
+            return iter([DATA[1], DATA[1][:1] + (torch.tensor([self.passes % 2, 1]),)])
+    asked(tta_learner(m), Shuffled(), tfms=Views(), n=1)
+def no_views(m): asked(tta_learner(m), tfms=Views(), n=0)
+
+@entry('10.9', level=3, minutes=45, hints=[
+    '`get_preds` already gives predictions for a loader. So what is left: to make the random transforms act in it, n times, and to leave no trace. What has to be put back afterwards, and what if something fails in between?',
+    'The transforms are in one of two places. Of a loader of lesson 08, the Pipeline `after_batch` can be exchanged for one with the random ones behind. Otherwise put a `BatchTransformCB` into `self.cbs` in place of those that are there, with what they do in validation, then the random ones, and let its validation be its training. `_random` picks.',
+    'The plain pass first, inside `keep_rng` and a `try`; then n passes, added up by 1/n, each time with a look whether the targets are the same. In `finally`: `cbs`, `after_batch`, the mode of the model. At the end a `torch.lerp` between the mean of the views and the plain one, with beta, or 1/(n + 1) by default. No random transforms at all is a ValueError.'],
+    why='Views that are averaged must be of the same items, so a loader that shuffles is an error and not a mean of strangers. Whoever measures with it between two epochs must not change the second one: the random generators, the callbacks and the mode are put back, also after an error. Probabilities are averaged, since an average of logits lets one overconfident view overrule the others.')
+def tta():
+    at = (Views, tta_learner, asked)
+    return [case('the plain items and four views count the same; the targets come along', equal_weights, also=at),
+            case('a single view', one_view, also=at),
+            case('beta is the weight of the plain one', with_beta, also=at),
+            case('by default the random transforms of a BatchTransformCB; what it does in validation it does everywhere', of_the_callback, also=(Doubled, *at)),
+            case('other transforms take the place of its random ones', others_instead, also=(Doubled, *at)),
+            case("of loaders that transform themselves, those of dls.train; after_batch is put back", of_the_loader, also=(Doubled, Loader, *at)),
+            case('another loader', another_loader, also=at),
+            case('act is applied in each pass, and the mean is taken after it', activation, also=at),
+            case('so probabilities are averaged', mean_of_probabilities, also=at),
+            case('callbacks, random numbers and mode are what they were', everything_as_before, also=(Noisy, tta_learner)),
+            case('after an error, too', after_an_error, also=tta_learner),
+            case('without random transforms it is an error', no_random_ones, raises=ValueError, names='tfms', also=(Doubled, tta_learner, asked)),
+            case('targets that change between two passes are refused', order_changes, raises=ValueError, names='shuffle', also=at),
+            case('no views are refused', no_views, raises=ValueError, names='n ', also=at)]

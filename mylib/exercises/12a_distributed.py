@@ -1,5 +1,5 @@
 "Lesson 12a: distributed training."
-import math, os
+import math, os, threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -250,3 +250,177 @@ def distributed_cb():
             case('a timeout of 0 is refused', timeout_zero, raises=ValueError, names='timeout'),
             case('an infinite timeout is refused', timeout_never, raises=ValueError, names='timeout'),
             case('nan is refused', timeout_nan, raises=ValueError, names='timeout')]
+
+
+def on_all(m, f, world=2, calls=None):
+    "What f(rank) gives in threads that stand for the processes; an all-reduce adds up what they bring, and each waits for the others."
+    meeting, brought, res, errors, rank = threading.Barrier(world, timeout=10), {}, {}, [], threading.local()
+    def all_reduce(tensor, *args, **kwargs):
+        brought[rank.r] = tensor.detach().clone()
+        meeting.wait()
+        if len({v.shape for v in brought.values()}) > 1: raise RuntimeError('the processes bring vectors of different size')
+        total = sum(brought[r] for r in range(world))
+        meeting.wait()
+        if calls is not None and not rank.r: calls.append(list(tensor.shape))
+        with torch.no_grad(): tensor.copy_(total)
+    def run(r):
+        rank.r = r
+        try: res[r] = f(r)
+        except BaseException as e: errors.append(e); meeting.abort()
+    with patch.object(m.dist, 'all_reduce', all_reduce):
+        threads = [threading.Thread(target=run, args=(r,)) for r in range(world)]
+        for t in threads: t.start()
+        for t in threads: t.join()
+    for e in sorted(errors, key=lambda e: isinstance(e, threading.BrokenBarrierError)): raise e
+    return [res[r] for r in range(world)]
+
+def summed(m, values, calls=None, **kwargs):
+    "`values` holds a list of tensors for each process."
+    def f(r):
+        ts = [v.clone() for v in values[r]]
+        m._sum_everywhere(ts, **kwargs)
+        return ts
+    return on_all(m, f, len(values), calls)
+
+def two_sums(m): return summed(m, [[torch.tensor([1., 2.])], [torch.tensor([10., 20.])]])
+def three_means(m): return summed(m, [[torch.tensor([3., 6.])], [torch.tensor([0., 0.])], [torch.tensor([6., 0.])]], divide_by=3)
+def many_shapes(m): return summed(m, [[randn(2, 3, seed=r), randn(4, seed=r + 5), torch.tensor(float(r))] for r in range(2)])
+def transposed(m): return summed(m, [[randn(2, 3, seed=r).T] for r in range(2)])
+
+def how_many_calls(m):
+    calls = []
+    summed(m, [[randn(2, 3, seed=r), randn(4, seed=r + 5)] for r in range(2)], calls)
+    return calls
+
+def nothing_to_send(m):
+    calls = []
+    summed(m, [[], []], calls)
+    return calls
+
+def gradients(m, values, frozen=(), n_groups=1, calls=None):
+    "`values` holds, for each process, the gradients of its parameters, or None; gives what they are afterwards."
+    def f(r):
+        ps = [nn.Parameter(torch.zeros(len(next(v[i] for v in values if v[i] is not None)) if any(v[i] is not None for v in values) else 2)) for i in range(len(values[r]))]
+        for i, (p, g) in enumerate(zip(ps, values[r])):
+            if i in frozen: p.requires_grad_(False)
+            elif g is not None: p.grad = torch.tensor(g)
+        cb = m.DistributedCB()
+        cb.rank, cb.world, cb._store = r, len(values), None
+        cb.after_backward(SimpleNamespace(iter=3, epoch=1, opt=SimpleNamespace(param_groups=[dict(params=ps[k::n_groups]) for k in range(n_groups)])))
+        return [p.grad for p in ps]
+    return on_all(m, f, len(values), calls)
+
+def added_up(m): return gradients(m, [([1., 2.], [3.]), ([10., 20.], [30.])])
+def several_groups(m): return gradients(m, [([1.], [2., 2.], [3.]), ([10.], [20., 20.], [30.])], n_groups=2)
+def only_here(m): return gradients(m, [([1.], None), ([10.], [5., 6.])])
+def other_one_missing(m): return gradients(m, [(None, [1.]), ([2.], None)])
+def nowhere(m): return gradients(m, [([1.], None), ([10.], None)])
+def zero_is_something(m): return gradients(m, [([0.], None), ([0.], None)])
+def left_out(m): return gradients(m, [([1.], [2.]), ([10.], [20.])], frozen=[1])
+
+def one_message(m):
+    calls = []
+    gradients(m, [([1., 2.], [3.], None), ([10., 20.], None, [1.])], calls=calls)
+    return len(calls)
+
+def without_others(m):
+    def never(*args, **kwargs): raise RuntimeError('nobody is there')
+    with patch.object(m.dist, 'all_reduce', never):
+        p = nn.Parameter(torch.zeros(1))
+        p.grad = torch.ones(1)
+        m.DistributedCB().after_backward(SimpleNamespace(iter=0, epoch=0, opt=SimpleNamespace(param_groups=[dict(params=[p])])))
+        return p.grad
+
+def lost_partner(m):
+    def fails(*args, **kwargs): raise RuntimeError('Connection closed by peer')
+    p = nn.Parameter(torch.zeros(1))
+    p.grad = torch.ones(1)
+    cb = m.DistributedCB()
+    cb.rank, cb.world, cb._store = 1, 2, None
+    with patch.object(m.dist, 'all_reduce', fails): cb.after_backward(SimpleNamespace(iter=0, epoch=0, opt=SimpleNamespace(param_groups=[dict(params=[p])])))
+
+@entry('12a.4', level=3, minutes=35, seconds=60, hints=[
+    'All processes must send vectors of the same length. What does a process do about a parameter that got no gradient here, and how does it learn whether the others have one?',
+    '`_sum_everywhere` lays the tensors end to end, adds up in a single `dist.all_reduce`, and copies the pieces back into them. In `after_backward`, missing gradients go in as zeros, and at the end of the vector stands a flag for each parameter, 1 where there is a gradient.',
+    'The flags are a tensor of their own in the list; after the sum it counts on how many processes there was one. Where the count is 0, the gradient becomes None again. Parameters that need no gradient are left out. All of it inside `self._meet(...)`, and nothing at all if the world is 1; an empty list sends nothing.'],
+    why='One message of all gradients instead of one for each parameter: sending has a fixed price, and small tensors are many. A process that left a parameter out would send a shorter vector, and the others would add apples to pears or hang. None and zero are different for an optimizer, since weight decay and momentum act on the second and not on the first.')
+def gradients_everywhere():
+    at = (on_all, gradients)
+    return [case('the tensors of both processes become the sum', two_sums, also=(on_all, summed)),
+            case('divided where a mean is wanted', three_means, also=(on_all, summed)),
+            case('tensors of any shapes', many_shapes, also=(on_all, summed)),
+            case('tensors that do not lie in one piece', transposed, also=(on_all, summed)),
+            case('all of them in one all-reduce', how_many_calls, also=(on_all, summed)),
+            case('for nothing, nothing is sent', nothing_to_send, also=(on_all, summed)),
+            case('the gradients of all processes are added up', added_up, also=at),
+            case('of all groups', several_groups, also=at),
+            case('a gradient that exists on one process goes to all', only_here, also=at),
+            case('also if each lacks another one', other_one_missing, also=at),
+            case('one that exists nowhere stays absent', nowhere, also=at),
+            case('a gradient of zeros is there', zero_is_something, also=at),
+            case('frozen parameters are left out', left_out, also=at),
+            case('all of it is one message', one_message, also=at),
+            case('a single process sends nothing', without_others),
+            case('a partner that is gone ends in a DistributedError', lost_partner, raises='DistributedError')]
+
+
+def folded(m, *passes):
+    "Each pass holds, for each process, the batches as (value, size); gives total, n, value of the metric and what `fold` returned."
+    from mylib.learner import Metric
+    def f(r):
+        metric, cb = Metric(None, 'loss'), m.DistributedCB()
+        cb.rank, cb.world, cb._store = r, len(passes[0]), None
+        returned = []
+        for batches in passes:
+            for v, n in batches[r]: metric.add(torch.tensor(v), n)
+            returned.append(cb._fold(metric, metric.fold))
+        return dict(value=metric.total/metric.n if metric.n else None, n=metric.n, returned=returned)
+    return on_all(m, f, len(passes[0]))
+
+def equal_parts(m): return folded(m, [[(1., 2)], [(3., 2)]])
+def unequal_parts(m): return folded(m, [[(1., 3)], [(5., 1)]])
+def two_batches(m): return folded(m, [[(1., 2), (2., 1)], [(3., 2), (8., 3)]])
+def part_of_none(m): return folded(m, [[(1., 2), (7., 1)], [(3., 2), (100., 0)]])
+def twice_folded(m): return folded(m, [[(1., 2)], [(3., 2)]], [[(10., 1)], [(20., 3)]])
+def nothing_waits(m): return folded(m, [[], []])
+
+def one_meeting(m):
+    from mylib.learner import Metric
+    calls = []
+    def f(r):
+        metric, cb = Metric(None, 'loss'), m.DistributedCB()
+        cb.rank, cb.world, cb._store = r, 2, None
+        for k in range(5): metric.add(torch.tensor(float(k)), 2)
+        cb._fold(metric, metric.fold)
+        cb._fold(metric, metric.fold)
+    on_all(m, f, calls=calls)
+    return len(calls)
+
+def large_and_small(m):
+    "Sizes and values that float32 could not add up."
+    return folded(m, [[(0.1, 2**24 + 1)], [(0.3, 1)]])[0]['n'] - 2**24
+
+def gone_in_between(m):
+    from mylib.learner import Metric
+    def fails(*args, **kwargs): raise RuntimeError('Connection closed by peer')
+    metric, cb = Metric(None, 'loss'), m.DistributedCB()
+    cb.rank, cb.world, cb._store = 1, 2, None
+    metric.add(1., 2)
+    with patch.object(m.dist, 'all_reduce', fails): cb._fold(metric, metric.fold)
+
+@entry('12a.5', level=3, minutes=25, seconds=60, hints=[
+    'The metric has a list of batch means that wait on the device, `_values`, and one of their sizes, `_sizes`. Means of parts cannot be added up; what can?',
+    'A mean times its size is a sum, and sums and sizes both can be added up over the processes. Afterwards the quotient is the mean of the whole batch. When all values and sizes are those of all processes, the metric\'s own `fold` does the rest.',
+    'Stack the values in float64, times the sizes, and the sizes below them: a tensor of two rows, so that one all-reduce is enough, inside `self._meet(...)`. Put quotients and sizes back into the two lists, and return what `fold()` gives. If nothing waits there is nothing to send.'],
+    why='From here on every process holds the totals of all, so the table, early stopping and the best checkpoint agree everywhere without knowing of each other. Sums in float64: sizes run into millions, and float32 counts to sixteen million only. A part without samples has weight 0, whatever its mean is.')
+def fold_everywhere():
+    at = (on_all, folded)
+    return [case('the mean over both processes, known to both', equal_parts, also=at),
+            case('each part counts by its size', unequal_parts, also=at),
+            case('each batch by itself: what fold returns are the means of whole batches', two_batches, also=at),
+            case('a part that does not count weighs nothing', part_of_none, also=at),
+            case('what was folded before is not counted again', twice_folded, also=at),
+            case('many batches are one meeting, and none if nothing waits', one_meeting, also=on_all),
+            case('if nothing waits, fold is called all the same', nothing_waits, also=at),
+            case('large numbers of samples are counted exactly', large_and_small, also=at),
+            case('a partner that is gone ends in a DistributedError that names the metric', gone_in_between, raises='DistributedError', names='loss')]

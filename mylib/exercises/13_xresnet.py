@@ -47,6 +47,54 @@ def conv_layer():
             case('another normalisation and activation', other_bricks, also=filled)]
 
 
+def plain(n): return nn.Identity()
+
+def shape_stays(m):
+    s, x = m._shortcut(3, 3, 1, 'pool', nn.BatchNorm2d), randn(2, 3, 4, 4)
+    return dict(result=s(x), parameters=len(list(s.parameters())))
+
+def what_is_in_it(m):
+    "The layers with weights, and what their shapes are."
+    return {f'{a} to {b}, stride {s}, {kind}': [(type(o).__name__, [tuple(p.shape) for p in o.parameters()]) for o in m._shortcut(a, b, s, kind, nn.BatchNorm2d).modules() if [*o.parameters(recurse=False)]]
+            for a, b, s, kind in ((3, 4, 1, 'pool'), (3, 4, 2, 'pool'), (3, 4, 2, 'conv'), (3, 3, 2, 'pool'))}
+
+def ones(s):
+    for p in s.parameters(): nn.init.ones_(p)
+    return s
+
+NUMBERS = torch.arange(16.).view(1, 1, 4, 4)
+
+def every_pixel(m): return ones(m._shortcut(1, 1, 2, 'pool', plain))(NUMBERS)
+def each_second_pixel(m): return ones(m._shortcut(1, 1, 2, 'conv', plain))(NUMBERS)
+def an_odd_side(m): return ones(m._shortcut(1, 1, 2, 'pool', plain))(torch.arange(9.).view(1, 1, 3, 3))
+def stride_three(m): return ones(m._shortcut(1, 1, 3, 'pool', plain))(torch.arange(25.).view(1, 1, 5, 5))
+def no_activation(m): return ones(m._shortcut(1, 1, 2, 'pool', plain))(-NUMBERS)
+def projected(m): return ones(m._shortcut(3, 2, 1, 'conv', plain))(randn(1, 3, 2, 2))
+
+def same_sizes(m):
+    "For sides of 1 to 8, the sizes of both kinds and of a convolution of 3 by 3 with the same stride."
+    return {side: [tuple(f(torch.zeros(1, 2, side, side)).shape) for f in (*(m._shortcut(2, 3, 2, k, plain) for k in ('pool', 'conv')), nn.Conv2d(2, 3, 3, 2, padding=1))] for side in range(1, 9)}
+
+def other_norm(m): return [type(o).__name__ for o in m._shortcut(2, 4, 2, 'pool', partial(nn.GroupNorm, 2)).modules() if [*o.parameters(recurse=False)]]
+
+@entry('13.2', level=2, minutes=15, hints=[
+    'When may the input go past the convolutions as it is, and which two things can make its shape another one than theirs?',
+    'A projection is a convolution of 1 by 1 with its normalisation and without activation: `conv_layer` makes it. In the kind pool, the mean over squares comes before it, and then the convolution has nothing left to skip.',
+    'An empty `nn.Sequential` is the identity. Where there is a pooling, `nn.AvgPool2d(stride, ceil_mode=True)` divides the size and the convolution has stride 1; otherwise the convolution has the stride. A stride of 1 needs no pooling.'],
+    why='A convolution of 1 by 1 with stride 2 never looks at three quarters of its input; the mean looks at all of it and costs next to nothing. ceil_mode rounds up, as the convolutions of 3 by 3 on the other road do, and the mean at the edge is one over the pixels that are there.')
+def shortcut():
+    return [case('where the shape stays, the input itself, without weights', shape_stays),
+            case('otherwise a convolution of 1 by 1 without bias, and a normalisation', what_is_in_it),
+            case('other channels: each is a mixture of the old ones', projected, also=(ones, plain)),
+            case('pool: the mean of each square of stride times stride', every_pixel, also=(ones, plain)),
+            case('conv: the convolution has the stride', each_second_pixel, also=(ones, plain)),
+            case('no activation at the end', no_activation, also=(ones, plain)),
+            case('an odd side is rounded up, and the mean at the edge is over what is there', an_odd_side, also=(ones, plain)),
+            case('a stride of three', stride_three, also=(ones, plain)),
+            case('the sizes fit a convolution of 3 by 3 for every side', same_sizes, also=plain),
+            case('the normalisation is the one that is asked for', other_norm)]
+
+
 def excite_weights(m): return {str(o): weights(m.SqueezeExcite(*o)) for o in ((32,), (6, 3), (7, 2), (4,))}
 def excited(m): return filled(m.SqueezeExcite(6, 3))(randn(2, 6, 4, 5))
 
@@ -69,7 +117,7 @@ def excite_gradient(m):
 def excite_large(m): return filled(m.SqueezeExcite(3))(100*randn(1, 3, 2, 2))
 def no_reduction(m): m.SqueezeExcite(8, 0)
 
-@entry('13.2', level=1, minutes=15, hints=[
+@entry('13.3', level=1, minutes=15, hints=[
     'Two linear layers, `squeeze` to fewer numbers and `excite` back to c. What goes in, what stands between them, and what makes a share of the result?',
     'The mean over both axes of places is (n,c). Between the layers a ReLU, behind them a sigmoid. The hidden layer has c//reduction units, but never none.',
     'The shares (n,c) need two axes of length 1 more before they can be multiplied with the maps. Check the reduction with `_whole`.'],
@@ -115,7 +163,7 @@ def attention_gradient(m):
     filled(m.SelfAttention(16))(x).square().sum().backward()
     return x.grad
 
-@entry('13.3', level=3, minutes=30, hints=[
+@entry('13.4', level=3, minutes=30, hints=[
     'Three 1×1 convolutions without bias, called `query`, `key` and `value`, and a parameter `gamma` of no axes. Write down the shapes with all places in one axis: which product gives a table (n,places,places), and which of its axes belongs to the place that looks?',
     'Flatten the places: q and k are (n,c//8,places). The table is q transposed times k, so row i holds the likeness of place i with all others; the softmax runs along the row.',
     'Place i gets the sum over j of weight[i,j]*v[j]. With v as (n,c,places) that is v times the transposed table. View it like x, multiply with gamma and add x. Query and key have c//8 channels, at least one; gamma starts at zero.'],
@@ -161,7 +209,7 @@ def no_multiple(m): m.ResBlock(4, 10, expansion=4)
 def nothing_to_zero(m): m.ResBlock(4, 4, norm=partial(nn.BatchNorm2d, affine=False))
 def negative_se(m): m.ResBlock(4, 4, se=-1)
 
-@entry('13.4', level=2, minutes=30, hints=[
+@entry('13.5', level=2, minutes=30, hints=[
     'Two roads, `self.convs` and `self.shortcut`, and `self.act` behind their sum. Which convolution has the stride, which has an activation of its own, and which normalisation starts at zero?',
     'expansion 1: 3×3 with the stride, then 3×3. More: 1×1 down to c_out//expansion channels, 3×3 with the stride, 1×1 up to c_out. The last one has no activation: that comes after the sum. A `SqueezeExcite(c_out, se)` follows, if asked.',
     'Build the list with `conv_layer`, passing act and norm on; `_shortcut` makes the other road. The normalisation of the last one is its element 1: set its weight to zero, and say what to do (zero_init=False) where it has none. Refuse an unknown shortcut with `_one_of`, and a c_out that is no multiple of the expansion.'],
@@ -228,7 +276,7 @@ def unknown_stem(m): tiny(m, stem='tall')
 def no_output(m): tiny(m, n_out=0)
 def no_block(m): tiny(m, layers=(1, 0))
 
-@entry('13.5', level=3, minutes=45, hints=[
+@entry('13.6', level=3, minutes=45, hints=[
     'Go through the children in order: stem, stage1, stage2, ..., pool, flat, head. What does each block need to know of the one before, and which blocks halve the resolution?',
     'Carry the number of channels along. The first block of each stage but the first has stride 2; all blocks of a stage give widths[i]*expansion channels. The stems: deep is c//2, c//2, c with stride 2 at first; classic one 7×7 with stride 2; both with a pooling `MaxPool2d(3, 2, 1)`; small one 3×3 with nothing.',
     'Collect the parts in an `OrderedDict` and give them to the constructor of `nn.Sequential`, with `AdaptiveAvgPool2d(1)`, `Flatten` and the linear layer at the end. The attention goes behind the blocks of the second stage, or of the only one. Then `kaiming_normal_` in fan_out mode for each convolution. `__getitem__` makes an `nn.Sequential` of the same modules and asks that.'],
@@ -297,7 +345,7 @@ def after_an_error(m):
 def on_meta(m):
     with torch.device('meta'): return m.count_macs(small_net(), torch.zeros(2, 1, 4, 4))
 
-@entry('13.6', level=2, minutes=20, hints=[
+@entry('13.7', level=2, minutes=20, hints=[
     'Each number of the output is a sum of products, one for each weight of its filter. Where do you learn how many numbers a layer puts out, without computing it from kernel, stride and padding?',
     'A forward hook on each `nn.Conv1d`, `Conv2d`, `Conv3d` and `nn.Linear` sees the output: its number of entries times the number of weights in `m.weight[0]`. The `Hooks` of lesson 06 puts them up and takes them down.',
     'Remember the mode of every module before `model.eval()`, since some may be in evaluation already, and give each its own back in a `finally`, as the model may raise. The pass itself under `no_grad`.'],

@@ -278,8 +278,71 @@ def interpretation():
             case('a class derived from it makes one of its own kind', of_a_kind, also=(loaders, trained))]
 
 
+def classifier(m, dls=None, **kwargs):
+    "A linear model with known weights; whatever is dropped in training would show."
+    from mylib.losses import cross_entropy
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(24, 3))
+    for i, p in enumerate(model.parameters()): p.data = randn(*p.shape, seed=i)
+    return m.Learner(model, dls or loaders(m), cross_entropy, device='cpu', **kwargs)
+
+def classified(learn, item):
+    with learn.no_progress(): label, probs = learn.classify(item)
+    return [label, list(probs.items())]
+
+def an_array(m): return classified(classifier(m), pictures().x[3].numpy())
+def the_highest_first(m): return [[k for k, _ in classified(classifier(m), pictures().x[i].numpy())[1]] for i in range(6)]
+def the_label(m): return [classified(classifier(m), pictures().x[i].numpy())[0] for i in range(6)]
+
+def adds_up_to_one(m): return sum(p for _, p in classified(classifier(m), pictures().x[5].numpy())[1])
+
+def as_in_validation(m):
+    "What the validation loader and the model make of the same picture."
+    dls = loaders(m)
+    learn, x = classifier(m, dls), next(iter(dls.valid))[0][1]
+    probs = learn.model.eval()(x[None]).softmax(1)[0]
+    return [dict(classified(learn, pictures(5).x[1].numpy())[1])[k] - p for k, p in zip(dls.vocab, probs.tolist())]
+
+def a_file_and_an_image(m):
+    from PIL import Image
+    learn, im = classifier(m), Image.fromarray(pictures().x[2].numpy())
+    with tempfile.TemporaryDirectory() as d:
+        im.save(Path(d)/'a.png')
+        return [classified(learn, o) for o in (im, Path(d)/'a.png')]
+
+def kinds(m):
+    label, probs = classifier(m).classify(pictures().x[0].numpy())
+    return [type(label).__name__, type(probs).__name__, type(next(iter(probs.values()))).__name__, len(probs)]
+
+def no_training_after_it(m):
+    learn = classifier(m)
+    weights = [p.clone() for p in learn.model.parameters()]
+    a, b = (classified(learn, pictures().x[4].numpy()) for _ in range(2))
+    return dict(the_same_again=a == b, weights_stay=all(torch.equal(p, q) for p, q in zip(weights, learn.model.parameters())))
+
+def cannot_prepare(m):
+    x = torch.zeros(2, 1, 6, 4)
+    classifier(m, ([(x, torch.zeros(2, dtype=torch.int64))],)*2).classify(pictures().x[0].numpy())
+
+@entry('14.4', level=1, minutes=10, hints=[
+    'Two bridges are there already: one from whatever people have to what a data set gives, and one from that to probabilities. Which objects do they belong to?',
+    '`self.dls.prepare` makes the input, `self.predict` gives label, number and probabilities. What is left is to put the names of the classes beside the probabilities, in an order that people want to read.',
+    '`zip` of `self.dls.vocab` and the probabilities as a list, sorted by the second of each pair, largest first, as a dict. Loaders without `prepare` are a TypeError that says which loaders would do.'],
+    why='The picture goes through the very pipeline of the validation split, so nothing about size, scale or normalisation can differ from what was measured. A dict keeps its order, so who prints it reads the answer first, and who looks up a class needs no list of names.')
+def classify():
+    at = (classifier, classified)
+    return [case('the label, and pairs of class name and probability', an_array, also=at),
+            case('the most probable class is first', the_highest_first, also=at),
+            case('the label is that class', the_label, also=at),
+            case('the probabilities add up to 1', adds_up_to_one, also=at),
+            case('they are what validation gives for the same picture', as_in_validation, atol=1e-4, also=at),
+            case('a PIL image or a path will do', a_file_and_an_image, also=at),
+            case('a string, and a dict with a float for each class', kinds, also=classifier),
+            case('asking changes nothing', no_training_after_it, also=at),
+            case('loaders that cannot prepare a picture are refused', cannot_prepare, raises=TypeError, names='prepare', also=classifier)]
+
+
 def served(m):
-    "Exported, loaded again, and asked."
+    "Exported, loaded again, and classified."
     torch.manual_seed(0)
     dls = loaders(m, 8)
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3))
@@ -337,7 +400,7 @@ def of_floats(m):
     learn = m.Learner(nn.Sequential(nn.Flatten(), nn.Linear(24, 3)), m.DataLoaders(DataLoader(data, 4), DataLoader(data, 4)), m.LabelSmoothingCrossEntropy(0.1), 0.1)
     learn.export('model')
 
-@entry('14.4', level=3, minutes=40, seconds=120, hints=[
+@entry('14.5', level=3, minutes=40, seconds=120, hints=[
     'The three decisions stand in the text above. And a fourth: what becomes of a good file of that name, and of a server that reads it at this moment, if saving fails half way?',
     'Copy the network to the CPU in float32, put it into a `ServingModel` with a copy of the validation loader\'s after_batch and the activation of the loss, in evaluation mode. `torch.export.export` wants an example of two pictures and a `Dim` for the batch axis. Save beside the place under another name, then `os.replace`.',
     'The example is an item of the validation data, and must be bytes. Run the program once before it is exported. meta.json holds vocab, size and mode (\'L\' for one channel, else \'RGB\'), through `extra_files`. The suffix is added if there is none, missing folders are made, and in a `finally` the unfinished file goes away.'],

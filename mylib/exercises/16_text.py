@@ -1,5 +1,7 @@
 "Lesson 16: text."
+import tempfile
 from collections import Counter
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -75,6 +77,120 @@ def words_entry():
             case('an empty word has no last character', empty_word)]
 
 
+FILMS = [['xxbos', 'a', 'good', 'film'], ['xxbos', 'a', 'bad', 'film'], ['a', 'film']]
+
+def vocab(m, words='xxunk a b c'): return m.Vocab(words.split())
+
+def numbers_and_back(m):
+    v = vocab(m)
+    return dict(ids=v.numericalise(['c', 'a', 'c']), words=v.tokens([3, 1]), of_a_tensor=v.tokens(torch.tensor([2, 2])), nothing=[v.numericalise([]), v.tokens([])])
+
+def unknown_words(m):
+    v = vocab(m, 'a xxunk b')
+    return dict(ids=v.numericalise(['b', 'z', 'q']), number=v.unk, back=v.tokens([0, 1]))
+
+def from_documents(m): return m.Vocab.from_tokens(FILMS, min_count=1).itos
+def rare_ones_left_out(m): return m.Vocab.from_tokens(FILMS, min_count=2).itos[10:], m.Vocab.from_tokens(FILMS).itos[10:]
+
+def ties(m):
+    docs = [[*'zebra'], [*'bear']]
+    return [m.Vocab.from_tokens(d, min_count=1).itos[10:] for d in (docs, docs[::-1])]
+
+def at_most(m): return {n: m.Vocab.from_tokens(FILMS, min_count=1, max_size=n).itos[10:] for n in (10, 11, 12, 99)}
+def from_a_counter(m): return m.Vocab.from_tokens(Counter(a=3, film=5, xxbos=9), min_count=1).itos[10:]
+def from_a_generator(m): return m.Vocab.from_tokens((d for d in FILMS), min_count=1).itos[10:]
+
+def like_a_list(m):
+    v = vocab(m)
+    return dict(length=len(v), third=v[2], holds=['b' in v, 'z' in v], itos=v.itos, stoi=v.stoi)
+
+def equal_ones(m): return dict(same=vocab(m) == vocab(m), order=vocab(m) == vocab(m, 'xxunk b a c'), more=vocab(m) == vocab(m, 'xxunk a b c d'), a_list=vocab(m) == ['xxunk', 'a', 'b', 'c'])
+
+def fingerprints(m):
+    f = lambda *words: m.Vocab(['xxunk', *words]).fingerprint
+    return dict(digits=len(f('a')) == 16 and set(f('a')) <= set('0123456789abcdef'), same=f('a', 'b') == f('a', 'b'), order=f('a', 'b') == f('b', 'a'), borders=f('ab', 'c') == f('a', 'bc'),
+                separators=f('a', 'b c') == f('a', 'b', 'c'), longer=f('a') == f('a', 'b'))
+
+def saved_and_loaded(m):
+    v = vocab(m, 'xxunk café "x" 電影')
+    with tempfile.TemporaryDirectory() as d:
+        file = v.save(f'{d}/v.json')
+        return dict(equal=m.Vocab.load(file) == v, as_expected=m.Vocab.load(f'{d}/v.json', v.fingerprint) == v)
+
+def wrong_one(m):
+    with tempfile.TemporaryDirectory() as d: m.Vocab.load(vocab(m).save(f'{d}/v.json'), '0123456789abcdef')
+
+def touched(m):
+    with tempfile.TemporaryDirectory() as d:
+        file = Path(vocab(m, 'xxunk film good').save(f'{d}/v.json'))
+        file.write_text(file.read_text(encoding='utf-8').replace('film', 'flim'), encoding='utf-8')
+        m.Vocab.load(file)
+
+def something_else(m):
+    with tempfile.TemporaryDirectory() as d:
+        (Path(d)/'v.json').write_text('[1, 2]', encoding='utf-8')
+        m.Vocab.load(f'{d}/v.json')
+
+def letters_for_words(m): vocab(m).numericalise('abc')
+def texts_for_documents(m): m.Vocab.from_tokens(['a good film', 'a bad film'])
+def beyond_the_end(m): vocab(m).tokens([1, 4])
+def before_the_beginning(m): vocab(m).tokens([-1])
+def word_twice(m): vocab(m, 'xxunk a b a')
+def no_unknown(m): vocab(m, 'a b c')
+def too_small_for_specials(m): m.Vocab.from_tokens(FILMS, max_size=3)
+def count_of_zero(m): m.Vocab.from_tokens(FILMS, min_count=0)
+
+@entry('16.3', level=2, minutes=40, seconds=60, hints=[
+    'A list and a dict that is its inverse; nearly all methods are one line on these two. What must be refused, because Python would do something else without complaint?',
+    '`stoi.get(t, unk)` numericalises. To be independent of the order of the documents, sort the words by minus their count and then by the word itself; special tokens are put in front and are not counted. A string in place of a list of tokens is refused by `_not_str`, and negative numbers must be looked for, since a list takes them.',
+    'The fingerprint: the list as JSON (so that borders between tokens count), its SHA-256, sixteen digits. `save` writes itos and fingerprint as JSON and returns the path; `load` makes a new one and compares its fingerprint with the one in the file and the one expected. Damaged, changed or unexpected: a ValueError each, which names the file.'],
+    why='The ids of one vocabulary mean nothing in another, and nobody notices, since they are all numbers in range: that is what the fingerprint is for. Ties are broken by the word, because a dict keeps the order in which words were first seen, and then the same texts in another order would give another model.')
+def vocab_class():
+    return [case('numbers of tokens, and tokens of numbers', numbers_and_back, also=vocab),
+            case('what is not known becomes xxunk, wherever that stands', unknown_words, also=vocab),
+            case('length, index, membership, and the two tables', like_a_list, also=vocab),
+            case('from documents: special tokens first, then by frequency', from_documents),
+            case('tokens that are rarer than min_count are left out, 3 by default', rare_ones_left_out),
+            case('ties are broken by the token, so the order of the documents does not matter', ties),
+            case('max_size counts the special tokens too', at_most),
+            case('a Counter will do', from_a_counter),
+            case('the documents may come from a generator', from_a_generator),
+            case('equal if the tokens and their order are', equal_ones, also=vocab),
+            case('sixteen hexadecimal digits that depend on every token, its borders and its number', fingerprints),
+            case('what is saved can be loaded', saved_and_loaded, also=vocab),
+            case('another vocabulary than the one expected is refused', wrong_one, raises=ValueError, names='0123456789abcdef', also=vocab),
+            case('a file that was changed is refused', touched, raises=ValueError, names='v.json', also=vocab),
+            case('a file of something else is refused', something_else, raises=ValueError, names='v.json'),
+            case('a string in place of a list of tokens is refused', letters_for_words, raises=TypeError, names='string', also=vocab),
+            case('strings in place of documents are refused', texts_for_documents, raises=TypeError, names='string'),
+            case('a number that no token has is refused', beyond_the_end, raises=IndexError, names='4', also=vocab),
+            case('a negative one, too', before_the_beginning, raises=IndexError, names='-1', also=vocab),
+            case('a token that comes twice is refused', word_twice, raises=ValueError, names="'a'", also=vocab),
+            case('a list without xxunk is refused', no_unknown, raises=ValueError, names='xxunk', also=vocab),
+            case('a size too small for the special tokens is refused', too_small_for_specials, raises=ValueError, names='max_size'),
+            case('a count of 0 is refused', count_of_zero, raises=ValueError, names='min_count')]
+
+
+@entry('16.4', level=1, minutes=10, hints=[
+    'Walk through the word with an index. What do you do where the pair stands, and how far do you go on then?',
+    'If this id and the next one are the pair, the new id is written and two are used up; otherwise this one is written and one is used up.',
+    'At the last place there is no next one: look whether there is before you compare. The word that came in stays as it is, the result is a new list.'],
+    why='Two steps forward after a hit is what makes it "from the left": in a run of three equal ids only the first two are joined, and the encoder must decide as the training did, or the counts would be those of other tokens.')
+def merge():
+    return [call('_merge', [1, 2, 3], (1, 2), 9, say='the pair becomes the new id'),
+            call('_merge', [1, 2, 3, 1, 2], (1, 2), 9, say='everywhere'),
+            call('_merge', [3, 1, 2], (1, 2), 9, say='also at the end'),
+            call('_merge', [2, 1, 3, 1], (1, 2), 9, say='only in this order, side by side'),
+            call('_merge', [5, 5, 5], (5, 5), 9, say='from the left: each id is used once'),
+            call('_merge', [5]*6, (5, 5), 9, say='an even run becomes half as long'),
+            call('_merge', [1, 1, 2], (1, 2), 9, say='what looks like a beginning may be none'),
+            call('_merge', [9, 1, 2, 9], (9, 9), 7, say='what is new is not merged again'),
+            call('_merge', [1, 2, 2], (1, 2), 1, say='the new id may be that of the pair'),
+            call('_merge', [], (1, 2), 9, say='a word of nothing'),
+            call('_merge', [1], (1, 1), 9, say='a word of one'),
+            call('_merge', ['a', 'b', 'c'], ('b', 'c'), 'bc', say='strings will do as well')]
+
+
 def corpus(n_words=300, n_letters=60, seed=0):
     "Words of three to five letters out of many, each with a count."
     rng = np.random.default_rng(seed)
@@ -93,7 +209,7 @@ def counter_kept(m):
     m.train_merges(counts, 10)
     return dict(counts)
 
-@entry('16.3', level=3, minutes=60, hints=[
+@entry('16.5', level=3, minutes=60, hints=[
     'The version by the book counts all pairs anew after each merge. Which words does a merge change? What would you have to remember to find them at once?',
     'Keep the count of each pair, and for each pair the set of words in which it occurs. For a merge, go through those words only: take their old pairs off the counts, merge, add the new pairs. A heap of (-count, pair) gives the best pair, and pairs of ids make older tokens win ties.',
     'A heap entry whose count is out of date is put back with the right one, if anything is left of it. Push every pair that holds the new token once the words are done. The new token is the next number. Stop at n_tokens, or when the best count is below min_count or 1.'],
@@ -119,6 +235,66 @@ def train_merges():
             case('the counts are left as they were', counter_kept),
             case('a hundred merges and more, with many ties', some_hundred, also=corpus),
             case('a merge touches only the words in which its pair occurs', words_touched, also=corpus)]
+
+
+def ranked(*merges): return {tuple(pair.split('+')): i for i, pair in enumerate(merges)}
+
+def trained(m, **words): return {p: i for i, p in enumerate(m.train_merges(Counter(words), 99))}
+
+def from_a_training(m):
+    rank = trained(m, banana=4, bandana=3, band=5, cabana=2, nan=3)
+    return {w: m._bpe_word(w, rank) for w in 'banana bandana cabanaband nanabanaba dnab ananas'.split()}
+
+def two_letters(m):
+    "All words of six letters a and b, by the merges of another text."
+    rank = trained(m, abba=3, baab=2, aaab=2, bbb=1)
+    return {w: m._bpe_word(w, rank) for w in (''.join('ab'[i >> k & 1] for k in range(6)) for i in range(64))}
+
+def nothing_is_lost(m):
+    rank, word = trained(m, aab=5, abc=3, bca=2, caab=4), ''.join('abc'[i*i % 7 % 3] for i in range(200))
+    return ''.join(m._bpe_word(word, rank)) == word
+
+class Counting(dict):
+    "Counts how often it is asked."
+    asked = 0
+    def __contains__(self, k): self.asked += 1; return super().__contains__(k)
+    def __getitem__(self, k): self.asked += 1; return super().__getitem__(k)
+    def get(self, k, default=None): self.asked += 1; return super().get(k, default)
+
+def four_hundred_letters(m):
+    "A word of 400 letters, each another, and a merge for every second pair: how often the merges are looked up."
+    word = ''.join(map(chr, range(1000, 1400)))
+    rank = Counting({(word[i], word[i + 1]): i for i in range(0, 400, 2)})
+    m._bpe_word(word, rank)
+    return dict(more_than_twenty_for_each_letter=rank.asked > 20*len(word))
+
+def ranks_stay(m):
+    rank = ranked('a+b', 'ab+c')
+    m._bpe_word('abcab', rank)
+    return list(rank.items())
+
+@entry('16.6', level=3, minutes=45, hints=[
+    'Of all pairs in the word, the one that was learned first is merged. How do you always have that one at hand, although each merge makes two pairs disappear and two new ones?',
+    'A heap of (rank, place, left, right). The pieces are a list in which a merge writes the joined piece on the left and None on the right, and two lists of numbers say who comes after and before whom. An entry is out of date if the pieces at its place are no longer those it was made for: then it is skipped.',
+    'After a merge at place i, i\'s follower is the follower of what was swallowed, and that one\'s predecessor is i. Push the pair to the left of i and the pair to its right, if they have a rank. Equal ranks come up by place, so the merging is from left to right. What is not None at the end are the tokens.'],
+    why='By the book, the best pair is searched for again after each merge, which for a megabyte without a space takes days. Nothing is ever taken out of the heap but from its top: to check an entry when it comes up is cheaper than to find it when it goes out of date. Comparing the pieces themselves is enough for that check, since a piece only grows.')
+def bpe_word():
+    return [call('_bpe_word', 'abc', {}, say='without merges, the letters'),
+            call('_bpe_word', 'abc', ranked('a+b'), say='one merge'),
+            call('_bpe_word', 'abab', ranked('a+b'), say='wherever it fits'),
+            call('_bpe_word', 'abc', ranked('b+c', 'a+b'), say='the earlier merge comes first, not the one further left'),
+            call('_bpe_word', 'abc', ranked('a+b', 'ab+c'), say='what was merged is merged again'),
+            call('_bpe_word', 'abcd', ranked('b+c', 'a+bc', 'abc+d'), say='also with what stands on its left'),
+            call('_bpe_word', 'aaaaa', ranked('a+a'), say='from left to right'),
+            call('_bpe_word', 'aaaaaaa', ranked('a+a', 'aa+aa', 'aa+a'), say='and again'),
+            call('_bpe_word', 'abcb', ranked('b+c', 'c+b'), say='a pair whose letter is gone is skipped'),
+            call('_bpe_word', '', ranked('a+b'), say='a word of nothing'),
+            call('_bpe_word', 'a', ranked('a+a'), say='a word of one letter'),
+            case('merges from a training', from_a_training, also=trained),
+            case('all words of six letters', two_letters, also=trained),
+            case('the tokens put together are the word', nothing_is_lost, also=trained),
+            case('the merges stay as they are', ranks_stay, also=ranked),
+            case('in a long word, the pairs are not looked through again after each merge', four_hundred_letters, also=Counting)]
 
 
 def strips(m): return list(m.LMDataLoader([range(26)], 3, 4, shuffle=False, vary=False))
@@ -227,7 +403,7 @@ def no_rows(m): m.LMDataLoader([range(9)], 0, 4)
 def half_a_column(m): m.LMDataLoader([range(9)], 2, 1.5)
 def negative_seed(m): m.LMDataLoader([range(9)], 2, 2, seed=-1)
 
-@entry('16.4', level=3, minutes=70, hints=[
+@entry('16.7', level=3, minutes=70, hints=[
     'Get plain strips right first, with the cell above: join the documents, cut n rows, yield columns. How many columns has a row, if every token needs one after it?',
     '`_pass(epoch, start)` yields the batches of an epoch from number `start`, from three things that depend on seed and epoch alone: the stream (documents in the order of a `RandomSampler` with this seed, `set_epoch`), the cuts, and nothing else. `len` must know the number of batches beforehand, so draw a fixed number of widths and stretch them until they fill the row.',
     'The widths: a mean of bptt in 95% of the cases and of half of it otherwise, a deviation of 5 (less for a small bptt), at least one column each; their running sum, scaled and rounded, gives the cuts, the last of them exactly `row`. Draw them from a numpy generator of (seed, epoch) of its own. Yield clones. `_ids` refuses with a TypeError that names the document whatever is no list of integers.'],
@@ -262,7 +438,7 @@ def lm_dataloader():
 
 ITEMS = [([5, 6, 7], 1), ([8], 0)]
 
-@entry('16.5', level=1, minutes=12, hints=[
+@entry('16.8', level=1, minutes=12, hints=[
     'Make a rectangle full of padding first, as wide as the longest text. Where in its row does a text of length n go?',
     'At the front of a row means that the text takes its last n places, otherwise its first n. `_ids` turns whatever a document is into an int64 tensor, or names it in an error.',
     'Two things to mind: with n of 0, the slice of the last n places is the whole row; and a batch of empty texts still has one column. The labels become a tensor; with `lengths` the sizes stand between x and y.'],
@@ -337,7 +513,7 @@ def table_of_lengths(m): m.SortishSampler([[1, 2], [3, 4]], 4)
 def no_batch_size(m): m.SortishSampler(LENGTHS, 0)
 def no_pool(m): m.SortishSampler(LENGTHS, 4, pool=0)
 
-@entry('16.6', level=3, minutes=45, hints=[
+@entry('16.9', level=3, minutes=45, hints=[
     'Five steps, each a line: shuffle, cut into pools, sort within each pool, cut into batches, shuffle the batches. What may not be shuffled with them?',
     'The incomplete batch stays at the end, because the loader cuts every batch_size. `np.lexsort` sorts by pool and then by length, longest first; a `RandomSampler` gives the shuffled order, its seed and its epoch. Draw the order of the batches from a numpy generator of (seed, epoch) of its own.',
     'What does not fill a pool belongs to the last pool: as a pool of its own it could hold the longest text in an incomplete batch. At the end, the batch whose first text is the longest changes places with the batch at the front.'],

@@ -193,6 +193,65 @@ def scan_pairs():
             case('the work is proportional to the length', work)]
 
 
+def scan_of(m, n, t, h, with_start=True):
+    "Results and gradients, where the steps are narrow or wide."
+    a, b, h0 = (randn(*s, seed=i).sigmoid().requires_grad_() for i, s in enumerate(((n, t, h), (n, t, h), (n, h))))
+    out = m.linear_scan(a, b, h0 if with_start else None)
+    ins = [a, b] + [h0]*with_start
+    return [out, *torch.autograd.grad(out, ins, randn(n, t, h, seed=5))]
+
+def narrow_and_wide(m): return {f'{n} rows, {t} steps, {h} features': scan_of(m, n, t, h) for n, t, h in ((1, 1, 1), (2, 7, 3), (2, 64, 2), (32, 5, 64))}
+
+def wide_alone(m):
+    "A step of 2048 elements: what one long row gives, and what the same row gives alone."
+    a, b = randn(32, 6, 64).sigmoid(), randn(32, 6, 64, seed=1)
+    return (m.linear_scan(a, b)[3:4] - m.linear_scan(a[3:4], b[3:4])).abs().max()
+
+def second_derivative(m):
+    a, b = (randn(1, 4, 2, seed=i, dtype=torch.float64).requires_grad_() for i in range(2))
+    g, = torch.autograd.grad(m.linear_scan(a, b).square().sum(), a, create_graph=True)
+    return torch.autograd.grad(g.square().sum(), [a, b])
+
+def one_of_them_alone(m):
+    a, b = randn(2, 5, 3).sigmoid(), randn(2, 5, 3, seed=1)
+    return [torch.autograd.grad(m.linear_scan(a.requires_grad_(), b.detach()).square().sum(), a), torch.autograd.grad(m.linear_scan(a.detach(), b.requires_grad_()).square().sum(), b)]
+
+def rounds_there_and_back(m):
+    "The number of operations for 512 narrow steps, forward and backward: fewer than one for each step?"
+    a, b = (randn(1, 512, 2, seed=i).sigmoid().requires_grad_() for i in range(2))
+    with Counted() as c: m.linear_scan(a, b).sum().backward()
+    return c.ops < 512
+
+def what_is_kept(m):
+    "Elements that are saved for the backward pass, in units of one of the inputs."
+    kept, a, b = {}, randn(2, 64, 3).sigmoid().requires_grad_(), randn(2, 64, 3, seed=1).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t): m.linear_scan(a, b)
+    return sum(t.numel() for t in kept.values()) <= 3*a.numel()
+
+@entry('17.6', level=3, minutes=50, seconds=60, hints=[
+    'The boxed formulas: the whole gradient of each step comes from the one after it, times a factor. Which factor belongs to which step, once everything is turned round?',
+    'The backward pass is the scan of the incoming gradients from the end, with the factors one place later (the last step has no successor: 0). What comes out is the gradient of b; times the state *before* each step it is that of a. `_Scan.apply` inside of backward makes it differentiable again.',
+    'h0 goes in through the door: a at the first step times h0, added to b there, in a new tensor; autograd then finds its gradient by itself. `_scan_steps` fills `out` step by step with `torch.addcmul(..., out=...)`, and is used on a CPU where one step has `_BUSY` elements or more. Keep a and h for the way back, nothing else.'],
+    why='Autograd could go back through all rounds, and would keep every one of them; the scan of the gradients needs two tensors. h0 needs no gradient formula of its own, since the first step is arithmetic that autograd knows. Two ways for narrow and wide steps because on a CPU rounds save calls, not products: once a step keeps the machine busy by itself, they cost more than they save.')
+def linear_scan():
+    one = torch.tensor([[[0.5], [2.], [3.]]])
+    return [call('linear_scan', one, torch.tensor([[[1.], [1.], [1.]]]), say='three steps by hand, from zero'),
+            call('linear_scan', one, torch.tensor([[[1.], [1.], [1.]]]), torch.tensor([[10.]]), say='from a state before the first step'),
+            call('linear_scan', randn(2, 5, 3).sigmoid(), randn(2, 5, 3, seed=1), say='the gradients of a and b', grad=True),
+            call('linear_scan', randn(2, 5, 3).sigmoid(), randn(2, 5, 3, seed=1), randn(2, 3, seed=2), say='the gradient of h0 too', grad=True),
+            call('linear_scan', torch.zeros(1, 3, 1), torch.ones(1, 3, 1), say='factors of 0 forget everything, and divide nothing', grad=True),
+            case('one to many steps, narrow ones and wide ones', narrow_and_wide, also=scan_of),
+            call('_scan_steps', randn(2, 4, 3), randn(2, 4, 3, seed=1), say='the plain loop over the steps'),
+            case('in wide steps, too, each row goes its own way', wide_alone, atol=1e-4),
+            case('where only one of the two needs a gradient', one_of_them_alone),
+            case('it can be differentiated twice', second_derivative),
+            case('for the way back little is kept', what_is_kept),
+            case('narrow steps go in rounds, there and back', rounds_there_and_back, also=Counted),
+            call('linear_scan', torch.zeros(2, 3, 4), torch.zeros(2, 3, 5), raises=ValueError, names=('(2, 3, 4)', '(2, 3, 5)'), say='factors and additions of different shape are refused, with both'),
+            call('linear_scan', torch.zeros(2, 0, 4), torch.zeros(2, 0, 4), raises=ValueError, names='(2, 0, 4)', say='no steps are refused'),
+            call('linear_scan', torch.zeros(2, 3, 4), torch.zeros(2, 3, 4), torch.zeros(4), raises=ValueError, names='h0', say='a state of another shape is refused')]
+
+
 def qrnn(m, *args, **kwargs):
     "A QRNN with weights that do not depend on how it draws them."
     net = m.QRNN(*args, **kwargs)
@@ -261,7 +320,7 @@ def other_layers(m): m.QRNN(5, 7, num_layers=2)(torch.zeros(2, 4, 5), m.QRNN(5, 
 def bad_size(m): m.QRNN(5, 7, kernel_size=0)
 def half_layer(m): m.QRNN(5, 7, num_layers=1.5)
 
-@entry('17.6', level=3, minutes=40, hints=[
+@entry('17.7', level=3, minutes=40, hints=[
     'What do the gates at one step look at? Write down, for kernel_size=2, the row of numbers that the linear layer of the first step gets, and that of the second.',
     'Put the last k - 1 inputs of the batch before (zeros at the beginning) in front of x. Then k shifted pieces of length t, oldest first, side by side along the features, go through one linear layer that gives z, f, o in this order. `linear_scan` does the rest.',
     'The scan\'s factors are sigmoid(f), what is added is (1 - sigmoid(f)) tanh(z), its start is the c of the state. The outputs times sigmoid(o) are the inputs of the next layer. A layer\'s new state: the last c, and the last k - 1 of the inputs with the past in front. `self.layers` is a ModuleList of nn.Linear; refuse wrong shapes of x and state with a ValueError.'],

@@ -20,6 +20,103 @@ class Largest(TorchDispatchMode):
         return out
 
 
+class Counter(nn.Module):
+    "A model that writes down when it is called and when it is reset."
+    def __init__(self):
+        super().__init__()
+        self.w, self.log, self.state = nn.Parameter(torch.zeros(())), [], None
+    def reset(self): self.log.append('reset'); self.state = None
+    def forward(self, x):
+        self.log.append('train' if self.training else 'valid')
+        self.state = x
+        return x*self.w
+
+def reading(m, model=None, train=2, valid=1, cbs=()):
+    "A Learner with batches of two numbers."
+    from mylib.learner import Learner
+    batches = [(torch.ones(2), torch.zeros(2))]*max(train, valid)
+    return Learner(model or Counter(), (batches[:train], batches[:valid]), lambda p, t: (p - t).square().mean(), 0.1, cbs=[m.ResetCB(), *cbs], device='cpu')
+
+def around_each_pass(m):
+    learn = reading(m)
+    with learn.no_progress(): learn.fit(2)
+    return [''.join(o[0] for o in learn.model.log).replace('rr', 'r')]
+
+def not_between_batches(m):
+    learn = reading(m, train=4)
+    with learn.no_progress(): learn.fit(1)
+    log = ''.join(o[0] for o in learn.model.log)
+    return 'tttt' in log
+
+def validated(m):
+    learn = reading(m)
+    with learn.no_progress(): learn.validate()
+    return dict(first=learn.model.log[0], last=learn.model.log[-1])
+
+def nothing_stays(m):
+    learn = reading(m)
+    with learn.no_progress(): learn.fit(1)
+    return learn.model.state
+
+def after_an_error(m):
+    from mylib.learner import Callback
+    class FailCB(Callback):
+        def after_loss(self, learn): raise ZeroDivisionError
+    learn = reading(m, cbs=[FailCB()])
+    try:
+        with learn.no_progress(): learn.fit(1)
+    except ZeroDivisionError: pass
+    return dict(last=learn.model.log[-1], state=learn.model.state)
+
+def the_state_is_kept(m):
+    cb, model = m.ResetCB(), Counter()
+    cb.before_fit(SimpleNamespace(model=model))
+    model.state = [(torch.tensor([1.]), torch.tensor([2.]))]
+    saved = cb.state_dict()
+    other, cb2 = Counter(), m.ResetCB()
+    cb2.before_fit(SimpleNamespace(model=other))
+    cb2.load_state_dict(saved)
+    return dict(saved=saved, loaded=other.state)
+
+def no_state_to_load(m):
+    cb, model = m.ResetCB(), Counter()
+    cb.before_fit(SimpleNamespace(model=model))
+    saved = cb.state_dict()
+    cb.load_state_dict(saved)
+    return [saved, model.state]
+
+def a_model_without_state(m):
+    class Bare(nn.Module):
+        def reset(self): pass
+    cb = m.ResetCB()
+    cb.before_fit(SimpleNamespace(model=Bare()))
+    return cb.state_dict()
+
+def cannot_be_reset(m): m.ResetCB().before_fit(SimpleNamespace(model=nn.Linear(2, 2)))
+
+def found_at_the_start(m):
+    learn = reading(m, model=nn.Linear(2, 2))
+    with learn.no_progress(): learn.fit(1)
+
+@entry('17a.1', level=1, minutes=15, hints=[
+    'A state must not go from training texts to validation texts. At which events of a pass is it to be forgotten, and which of them happen even if the pass breaks off?',
+    'Before each pass and in its clean-up: `before_epoch` and `cleanup_epoch` exist for training and for validation passes alike. In between, nothing: the state is there to be handed on.',
+    '`before_fit` looks for a `reset` that can be called, refuses a model without one (TypeError), and keeps the model, because `state_dict` and `load_state_dict` are not given the Learner. They are about the key `state`, None where there is none; `to_device` brings what was saved to where the parameters are.'],
+    why='Resetting in the clean-up as well leaves no state behind that the next user of the model would read on from, also after an error. A checkpoint in mid-epoch must hold the state, or the continuation would read the middle of a text as if it were a beginning, and would not be bit for bit the same.')
+def reset_cb():
+    at = (Counter, reading)
+    return [case('reset at the beginning and at the end of each pass', around_each_pass, also=at),
+            case('not between the batches', not_between_batches, also=at),
+            case('also around a validation by itself', validated, also=at),
+            case('after the fit nothing is remembered', nothing_stays, also=at),
+            case('after an error neither', after_an_error, also=at),
+            case("a checkpoint keeps the model's state", the_state_is_kept, also=Counter),
+            case('where there is no state, None is kept, and loading it changes nothing', no_state_to_load, also=Counter),
+            case('a model that has no attribute state', a_model_without_state),
+            case('a model without reset is refused, with its kind', cannot_be_reset, raises=TypeError, names=('reset', 'Linear')),
+            case('when the fit begins', found_at_the_start, raises=TypeError, names='reset', also=at)]
+
+
 def nothing_dropped(m): return m.RNNDropout(0.)(randn(2, 3, 4)), m.RNNDropout(0.9).eval()(randn(2, 3, 4))
 def all_dropped(m): return m.RNNDropout(1.)(randn(2, 3, 4))
 def eval_is_x(m):
@@ -53,7 +150,7 @@ def half_precision(m): return m.RNNDropout(0.5)(torch.ones(2, 3, 4, dtype=torch.
 def too_much(m): m.RNNDropout(50)
 def shows_p(m): return {'the settings of RNNDropout(0.3) hold 0.3': '0.3' in m.RNNDropout(0.3).extra_repr(), 'p': m.RNNDropout(0.3).p, 'default': m.RNNDropout().p}
 
-@entry('17a.1', level=2, minutes=12, hints=[
+@entry('17a.2', level=2, minutes=12, hints=[
     'Which shape must the mask have, so that it is the same at all steps and another one for each row and feature?',
     'A mask (n,1,d) is broadcast over the steps. It holds 0 with probability p and 1/(1-p) otherwise. How do you get it without 0/0 at p = 1?',
     '`F.dropout` of ones makes such a mask and knows about p = 1; `x.new_ones` gives ones of the type and on the device of x. In eval mode x goes through untouched. `_share` checks p.'],
@@ -127,7 +224,7 @@ def shows_embed_p(m):
     net = m.EmbeddingDropout(emb, 0.3)
     return {'the settings hold 0.3': '0.3' in net.extra_repr(), 'embed_p': net.embed_p, 'default': m.EmbeddingDropout(emb).embed_p, 'emb is the table': net.emb is emb}
 
-@entry('17a.2', level=2, minutes=15, hints=[
+@entry('17a.3', level=2, minutes=15, hints=[
     'The version above multiplies the whole table by a mask (c,1) and looks up the rows. Which of these two steps can come first?',
     'Look up the words in the table, and look up the same words in the mask. Then only what occurs in the batch is multiplied.',
     'A mask with one number for each word of the vocabulary, from `F.dropout` of ones (c,1), indexed by `ids` itself: that gives (...,1) and lines up with the vectors. In eval mode the table alone.'],
@@ -228,7 +325,7 @@ def shows_weight_p(m):
     drop = m.WeightDropout(spy(m, 'LSTM', 3, 4), 0.3)
     return {'the settings hold 0.3': '0.3' in drop.extra_repr(), 'weight_p': drop.weight_p, 'layer_names': list(drop.layer_names)}
 
-@entry('17a.3', level=2, minutes=25, hints=[
+@entry('17a.4', level=2, minutes=25, hints=[
     'The trick above overwrites what the layer owns. Lesson 17 gave the layers an argument `weights=`: what would you hand over there, and when?',
     'In training, a dict from each name in `layer_names` to `F.dropout` of the layer\'s parameter of that name, new in each call. In eval mode, and with a share of 0, call the layer without it.',
     'In the constructor: a TypeError unless the module is a `_Recurrent`; the names default to the parameters that begin with weight_hh, a single string becomes a list, and names that the layer has not are a ValueError that names them. Set the attributes after `super().__init__()`; the state goes through to the layer.'],
@@ -329,7 +426,7 @@ def default_shares(m):
     enc = m.AWDLSTM(5, 4, 6, 2)
     return [enc.input_dp.p, enc.hidden_dp.p, enc.encoder.embed_p, [r.weight_p for r in enc.rnns], enc.bidir]
 
-@entry('17a.4', level=3, minutes=45, hints=[
+@entry('17a.5', level=3, minutes=45, hints=[
     'Draw the way of a batch: words, embedding, input dropout, LSTM, hidden dropout, LSTM, and so on. Which sizes meet at each arrow, and where is there no dropout?',
     'An embedding (uniform in plus or minus 0.1, the row of the padding zero) in an `EmbeddingDropout`, kept as `self.encoder`; a ModuleList `self.rnns` of `WeightDropout`s, each around an LSTM of one layer: from emb_size to n_hid, between n_hid and n_hid, back to emb_size; `RNNDropout`s `input_dp` before the first and `hidden_dp` between them. The output has none.',
     'The state is None or a list of one (h, c) for each layer, detached with `apply_nested` at the end of forward, and not kept with bidir, where every LSTM has half of the features in each direction (so both sizes must be even, n_hid only if it is used). A batch with another number of rows than the state is a ValueError that says to call reset().'],
@@ -400,7 +497,7 @@ def kept_for_later(m):
     with torch.autograd.graph.saved_tensors_hooks(lambda o: kept.append(o.numel()) or o, lambda o: o), patch.dict(m._CHUNK, cpu=640): m.linear_cross_entropy(x, w, t)
     return {'more is kept than three times x and weight': sum(kept) > 3*(100*4 + 64*4)}
 
-@entry('17a.5', level=3, minutes=60, hints=[
+@entry('17a.6', level=3, minutes=60, hints=[
     'Write the forward pass for all rows at once first: scores, probabilities, loss, and the three gradients from the formulas above. What do you need of the probabilities once the gradients are there?',
     'Then cut x and targets into pieces of `_CHUNK[...]//c` rows (at least one). For each: scores, softmax, its part of the loss, minus one at the targets (`scatter_add_`), and the products that give dx of these rows and add to dw and db. Save dx, dw and db on ctx; the backward pass multiplies them by the gradient from above.',
     'The loss of a row is the largest score, minus the log of the largest probability, minus the score of the target: that stays finite. Divide by n where the mean belongs, in the loss and in the gradients. Products in the type of x, loss and softmax in float32 at least; the gradients have the types of what they belong to, and bias None has none. Reuse one piece of memory with `out=` when all else works.'],
@@ -420,6 +517,123 @@ def linear_cross_entropy():
             case('vectors in bfloat16: loss and gradients of the parameters in float32', mixed_types, rtol=3e-2, atol=3e-2),
             case('the scores of all rows are never there at once', never_held),
             case('no probabilities are kept for the backward pass', kept_for_later)]
+
+
+def small_lm(m, output_p=0., **kwargs):
+    "A language model without dropout in its encoder."
+    torch.manual_seed(3)
+    encoder = m.AWDLSTM(10, 4, 4, 1, hidden_p=0, input_p=0, embed_p=0, weight_p=0)
+    model = m.LanguageModel(encoder, output_p, **kwargs)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.startswith('decoder.bias'): p.copy_(randn(10, seed=8))
+    return model
+
+TEXT = torch.tensor([[2, 5, 3], [7, 0, 9]])
+
+def scores(m): return small_lm(m).eval()(TEXT)
+
+def by_its_encoder(m):
+    model = small_lm(m).eval()
+    out = model(TEXT)
+    model.reset()
+    return (out - nn.functional.linear(model.encoder(TEXT), model.encoder.encoder.emb.weight, model.decoder.bias)).abs().max()
+
+def factors(m):
+    out = small_lm(m).train()(TEXT)
+    return dict(kind=type(out).__name__, dropped=out.dropped, raw=out.raw, weight=out.weight, bias=out.bias, logits=out.logits())
+
+def same_factors(m):
+    model = small_lm(m).train()
+    out = model(TEXT)
+    return [out.weight is model.decoder.weight, out.bias is model.decoder.bias]
+
+def tied(m):
+    model = small_lm(m)
+    return dict(one_matrix=model.decoder.weight is model.encoder.encoder.emb.weight, parameters=sum(p.numel() for p in model.parameters()))
+
+def with_its_own(m):
+    model = small_lm(m, tie=False)
+    w = model.decoder.weight
+    return dict(one_matrix=w is model.encoder.encoder.emb.weight, within_a_tenth=bool(w.abs().max() <= 0.1), spread=bool(w.std() > 0.03), shape=tuple(w.shape))
+
+def at_first(m):
+    torch.manual_seed(0)
+    model = m.LanguageModel(m.AWDLSTM(10, 4, 4, 1))
+    return dict(bias=model.decoder.bias, embedding_within_a_tenth=bool(model.decoder.weight.abs().max() <= 0.1), padding=model.decoder.weight[1])
+
+def without_bias(m):
+    model = small_lm(m, bias=False)
+    return [model.decoder.bias, model.train()(TEXT).bias, model.eval()(TEXT).shape]
+
+def output_dropout(m):
+    out = small_lm(m, 0.5).train()(TEXT.repeat(1, 5))
+    kept = out.dropped != 0
+    return dict(some_dropped=bool((~kept).any()), raw_is_whole=bool((out.raw != 0).all()), doubled=bool(torch.allclose(out.dropped[kept], 2*out.raw[kept])), one_mask_over_time=torch.equal(kept, kept[:, :1].expand_as(kept)))
+
+def not_in_evaluation(m): return (small_lm(m, 0.9).eval()(TEXT) - small_lm(m, 0.).eval()(TEXT)).abs().max()
+
+def its_state(m):
+    model = small_lm(m).eval()
+    before = model.state
+    model(TEXT)
+    shared, state = model.state is model.encoder.state, model.state
+    model.reset()
+    forgotten = model.state, model.encoder.state
+    model.state = state
+    return dict(before=before, after_a_batch=state, shared=shared, after_reset=forgotten, given_back=model.encoder.state is state)
+
+def read_in_pieces(m):
+    model = small_lm(m).eval()
+    whole = model(TEXT)
+    model.reset()
+    return (torch.cat([model(TEXT[:, :1]), model(TEXT[:, 1:])], 1) - whole).abs().max()
+
+def losses_of_both(m):
+    "In training and in evaluation, without dropout: the same model, the same loss."
+    model, y = small_lm(m), TEXT.roll(-1, 1)
+    a = m.lm_loss(model.train()(TEXT), y)
+    model.reset()
+    return a, m.lm_loss(model.eval()(TEXT), y)
+
+def loss_by_hand(m): return m.lm_loss(torch.tensor([[[0., 0., 1.], [2., 0., 0.]]]), torch.tensor([[0, 1]]))
+
+def gradients_of_all(m):
+    model = small_lm(m).train()
+    m.lm_loss(model(TEXT), TEXT.roll(-1, 1)).backward()
+    return {k: p.grad for k, p in model.named_parameters() if k.endswith(('emb.weight', 'bias_ih_l0', 'decoder.bias'))}
+
+def never_scores(m):
+    "The largest tensor of a training step has fewer elements than the scores of all words would have."
+    torch.manual_seed(0)
+    model = m.LanguageModel(m.AWDLSTM(3000, 4, 4, 1)).train()
+    ids = torch.arange(2400).view(24, 100)
+    with patch.dict(m._CHUNK, cpu=2**17), Largest() as seen: m.lm_loss(model(ids), ids)
+    return seen.numel < ids.numel()*3000
+
+@entry('17a.7', level=2, minutes=35, hints=[
+    'The decoder turns a vector into a score for each word, the embedding a word into a vector. Both have a matrix of words by features: what does it take to make it one and the same? And what does the loss in training need instead of the scores?',
+    'Assign the parameter: `self.decoder.weight = emb.weight`. In training the forward pass returns an `LMOutput` with the vectors after and before dropout and the decoder\'s weight and bias; in evaluation its `logits()`. `state` and `reset` are handed to the encoder, the state as a property with a setter.',
+    'The embedding is `encoder.encoder.emb`; names that other lessons rely on are `encoder`, `output_dp` (an RNNDropout) and `decoder`, an `nn.Linear` whose weight begins within 0.1 and whose bias at zero. `lm_loss` takes either form: rows and steps flattened into one axis, `linear_cross_entropy` of the factors or `cross_entropy` of the logits.'],
+    why='One matrix for both ends saves a third of the parameters or more, and each word is trained when it is read and when it is predicted. Returning the factors lets the loss go through the scores in pieces, so that rows times words never lie in memory at once; in evaluation a tensor comes out, as everybody expects of a model.')
+def language_model():
+    at = small_lm
+    return [case('in evaluation the scores (n,t,c)', scores, also=at),
+            case("they are the encoder's vectors times the embedding, plus the bias", by_its_encoder, also=at),
+            case('in training an LMOutput with its four fields, and its logits', factors, also=at),
+            case("the decoder's own parameters, no copies", same_factors, also=at),
+            case('decoder and embedding are one matrix', tied, also=at),
+            case('with tie=False the decoder has a weight of its own, within 0.1', with_its_own, also=at),
+            case('at first the bias is zero, and the embedding what the encoder made it', at_first),
+            case('without a bias', without_bias, also=at),
+            case('output dropout: one mask over time, and the raw vectors are kept', output_dropout, also=at),
+            case('in evaluation nothing is dropped', not_in_evaluation, also=at),
+            case("the state is the encoder's, to be read, given and forgotten", its_state, also=at),
+            case('a text in pieces gives the same scores', read_in_pieces, also=at),
+            case('the loss of logits is the mean over all words', loss_by_hand),
+            case('the loss is the same in both modes, if nothing is dropped', losses_of_both, also=at),
+            case('the gradients reach embedding, layers and bias', gradients_of_all, also=at),
+            case('in training the scores are never held', never_scores, also=Largest)]
 
 
 def step(m, raw, dropped=None, training=True, loss=1., **kwargs):
@@ -463,7 +677,7 @@ def negative(m): m.RNNRegularizerCB(2., -1.)
 def infinite(m): m.RNNRegularizerCB(math.inf)
 def of_text(m): m.RNNRegularizerCB('2')
 
-@entry('17a.6', level=1, minutes=15, hints=[
+@entry('17a.8', level=1, minutes=15, hints=[
     'Two formulas, two outputs: which of the penalties looks at the vectors after dropout, which at those before?',
     'AR is the mean of the squares of `out.dropped`, TAR the mean of the squares of the differences of `out.raw` along axis 1. Both are added to `learn.loss`, as a new tensor, in training alone.',
     'A batch of one column has no differences, and the mean over nothing is nan. Compute in float32, because squares of half precision overflow early. A model that gives no `LMOutput` in training is a TypeError, and weights that are negative, infinite or no numbers are a ValueError when the callback is made.'],

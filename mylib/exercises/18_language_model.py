@@ -1,5 +1,6 @@
 "Lesson 18: a language model."
 import math
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -7,6 +8,30 @@ from torch import nn
 from mylib.judge import call, case, entry, randn
 
 inf = float('inf')
+
+
+def twice_reversed(m):
+    "There and back."
+    docs = [[], ['xxbos'], ['a'], ['xxbos', 'a', 'b', 'c'], ['a', 'xxbos', 'b']]
+    return [m.reverse_doc(m.reverse_doc(d)) == d for d in docs]
+
+def of_a_tuple(m): return m.reverse_doc(('xxbos', 'a', 'b'))
+
+@entry('18.1', level=1, minutes=5, hints=[
+    'Which token says the same to a reader from either side, and where must it stand for both?',
+    'Take off an `xxbos` at the beginning, if there is one; turn the rest round; put it in front again.',
+    'A slice of the first element compares safely with `[BOS]`, even where there is none. True and False count as 1 and 0, so one comparison tells how much stays in front.'],
+    why='xxbos says "here begins something new", and to a model that reads from the end it must say so at the end. Any other xxbos is a token like all others, so applying the function twice always gives the document back.')
+def reverse_doc():
+    return [call('reverse_doc', ['a', 'b', 'c'], say='the tokens from the last to the first'),
+            call('reverse_doc', ['xxbos', 'a', 'b', 'c'], say='an xxbos at the beginning stays there'),
+            call('reverse_doc', ['a', 'xxbos', 'b'], say='one in the middle goes along'),
+            call('reverse_doc', ['a', 'b', 'xxbos'], say='one at the end goes to the beginning'),
+            call('reverse_doc', ['xxbos', 'xxbos', 'a'], say='only the first of two stays'),
+            call('reverse_doc', ['xxbos'], say='nothing but an xxbos'),
+            call('reverse_doc', [], say='no tokens'),
+            case('twice gives the document back', twice_reversed),
+            case('the result is a list, whatever came', of_a_tuple)]
 
 
 def certain(targets, p=0.5, n_words=4):
@@ -58,7 +83,7 @@ def many_batches(m):
 
 def title(m): return m.Perplexity().name, isinstance(m.Perplexity(), m.Metric), type(m.Perplexity().value).__name__
 
-@entry('18.1', level=1, minutes=8, hints=[
+@entry('18.2', level=1, minutes=8, hints=[
     'Metric has a mean that counts every target. Where do you take the exponential, so that it is taken once?',
     'Give the Metric the loss `lm_loss` and the name perplexity, and override the property `value`: the exponential of what the value of the parent is.',
     '`super().value` works in a property too. `math.exp` raises an error where the result is too large for a float; the `exp` of a float64 tensor gives inf.'],
@@ -75,13 +100,99 @@ def perplexity():
             case('a Metric with the name perplexity, its value a float', title)]
 
 
+def reader(m):
+    "A small language model with weights that do not depend on how they are drawn."
+    model = m.get_language_model(6, dict(emb_size=4, n_hid=5, n_layers=2), 0.)
+    with torch.no_grad():
+        for i, (_, p) in enumerate(sorted(model.named_parameters())): p.copy_(randn(*p.shape, seed=i))
+    return model
+
+STREAM = torch.tensor([[0, 1, 2, 3, 4, 5, 0, 2], [5, 5, 3, 1, 0, 2, 4, 4]])
+
+def pieces(*widths):
+    "The stream in batches of these widths, each with the words that come next."
+    out, at = [], 0
+    for n in widths: out.append((STREAM[:, at:at + n], STREAM[:, at + 1:at + n + 1])); at += n
+    return out
+
+def one_batch(m): return m.token_losses(reader(m), pieces(4))
+def in_pieces(m): return m.token_losses(reader(m), pieces(3, 1, 3))
+def however_cut(m): return (m.token_losses(reader(m), pieces(3, 1, 3)) - m.token_losses(reader(m), pieces(7))).abs().max()
+def from_the_learner(m): return m.token_losses(SimpleNamespace(model=reader(m), dls=SimpleNamespace(train=pieces(1), valid=pieces(2, 2))))
+def another_loader(m): return m.token_losses(SimpleNamespace(model=reader(m), dls=SimpleNamespace(train=None, valid=pieces(1))), pieces(5))
+def perplexities(m): return {str(w): m.perplexity(reader(m), pieces(*w)) for w in ((7,), (6, 1), (1,))}
+def its_kind(m): return type(m.perplexity(reader(m), pieces(7))).__name__
+
+def one_hopeless_word(m):
+    "Many easy words and one that costs 200 nats."
+    model = reader(m)
+    with torch.no_grad():
+        for p in model.parameters(): p.zero_()
+        model.decoder.bias.copy_(torch.tensor([0., -200., -200., -200., -200., -200.]))
+    x = torch.zeros(1, 99, dtype=torch.int64)
+    y = x.clone()
+    y[0, 50] = 3
+    return m.perplexity(model, [(x[:, :98], y[:, :98]), (x[:, 98:], y[:, 98:])])
+
+def from_the_beginning(m):
+    model = reader(m)
+    first = m.token_losses(model, pieces(4))
+    return (m.token_losses(model, pieces(4)) - first).abs().max()
+
+def as_it_was(m):
+    model = reader(m).train()
+    model(STREAM)
+    state = model.state
+    m.token_losses(model, pieces(4))
+    return dict(training=model.training, state=model.state is state)
+
+def no_graph(m): return m.token_losses(reader(m), pieces(4)).requires_grad
+
+class Remembers:
+    "A cache that adds 10 to each loss of its first batch after a reset, 20 to those of the second, and so on."
+    n = 7
+    def reset(self): self.n = 0
+    def losses(self, nll, raw, y):
+        self.n += 1
+        self.shapes = [tuple(t.shape) for t in (nll, raw, y)]
+        return nll + 10*self.n
+
+def with_a_cache(m):
+    cache, model = Remembers(), reader(m)
+    plain = m.token_losses(model, pieces(3, 2))
+    return dict(difference=m.token_losses(model, pieces(3, 2), cache) - plain, again=m.token_losses(model, pieces(3, 2), cache) - plain, shapes=cache.shapes)
+
+def perplexity_with_a_cache(m): return math.log(m.perplexity(reader(m), pieces(5), Remembers()) / m.perplexity(reader(m), pieces(5)))
+
+@entry('18.3', level=2, minutes=15, hints=[
+    '`_read` gives losses, vectors and targets batch by batch. The batches of a stream lie side by side: along which axis are their losses to be put together?',
+    'Without a cache the losses are taken as they come, with one they go through `cache.losses(nll, raw, y)`; a cache begins with `reset`. Bring each batch to the CPU before you join them along the axis of time.',
+    '`perplexity` is the exponential of the mean over **all** entries of `token_losses`, in float64, as a float, with the same three arguments.'],
+    why='One function that gives the loss of every word, and everything else is a line on top of it: a table, a curve along the text, the comparison of two models word by word. Each batch is brought to the CPU at once, so a long stream needs no memory on the device. The mean is taken before the exponential and over words, or a narrow last batch would count as much as a wide one.')
+def word_losses():
+    at = (reader, pieces)
+    return [case('the loss of each word, (n,t)', one_batch, also=at),
+            case('the batches of a stream side by side in time', in_pieces, also=at),
+            case('how the stream is cut into batches does not matter', however_cut, also=at, atol=1e-4),
+            case("by default the Learner's validation loader", from_the_learner, also=at),
+            case('or another loader', another_loader, also=at),
+            case('the perplexity is the exp of the mean over all words', perplexities, also=at),
+            case('as a float', its_kind, also=at),
+            case('one word that costs 200 nats does not overflow it', one_hopeless_word, also=reader),
+            case('a second reading begins from the beginning', from_the_beginning, also=at, atol=1e-4),
+            case('mode and state of the model are what they were', as_it_was, also=at),
+            case('no graph is kept', no_graph, also=at),
+            case('a cache is reset, and has its say in each batch', with_a_cache, also=(*at, Remembers), atol=1e-4),
+            case('the perplexity takes it, too', perplexity_with_a_cache, also=(*at, Remembers), rtol=1e-3)]
+
+
 P = torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1], dtype=torch.float64).log()
 
 def several_rows(m): return {str(kw): m.sampling_probs(randn(2, 3, 12), **kw) for kw in (dict(temperature=0), dict(temperature=0.7, top_k=5), dict(top_p=0.8), dict(temperature=2., top_k=6, top_p=0.5))}
 def of_a_parameter(m): return m.sampling_probs(nn.Parameter(P), top_k=2).requires_grad
 def all_forbidden(m): m.sampling_probs(torch.tensor([[0., 1.], [-inf, -inf]]))
 
-@entry('18.2', level=3, minutes=35, hints=[
+@entry('18.4', level=3, minutes=35, hints=[
     'The first version above fails on ties, on the word that crosses the line, and on a small top_p. Which single idea repairs all three, if the words are sorted?',
     'Sort once, stably and descending. Then top_k keeps the first k places, whatever their values; and the nucleus keeps a word if what lies *before* it, its own probability not included, is less than top_p. Put the kept ones back to their places and divide by their sum.',
     'Work in float64 on the CPU. Take the maximum off the logits before you divide by the temperature; 0 is a case of its own, `one_hot` of the argmax. After top_k divide by the sum before you cumulate; compare with top_p - 1e-9. `scatter` undoes the sort. Check the arguments first: ValueErrors that name them, one for logits without any finite maximum.'],
@@ -199,7 +310,7 @@ def fewer_than_none(m): m.sample_words(chain(), [1], -1)
 def bad_temperature(m): m.sample_words(chain(), [1], 3, temperature=-1)
 def all_banned(m): m.sample_words(chain(), [1], 3, ban=[0, 1, 2, 3])
 
-@entry('18.3', level=2, minutes=20, hints=[
+@entry('18.5', level=2, minutes=20, hints=[
     'Read the prompt once. What has to be read for the second word, and where is all that came before?',
     'The helpers of the cell above do the edges: `_numbers` checks the ids and gives them a batch axis, `_last` gives the scores of the next word without the banned ones, `_reading` puts everything back at the end. In between: probabilities, draw, append, and the drawn word is the next input.',
     '`sampling_probs` gets temperature, top_k and top_p, `torch.multinomial` the generator from `_generator(seed)`. A drawn word that is in `stop` ends the loop before it is appended. The next input has shape (1,1); n_words is checked with `_whole`.'],
@@ -283,7 +394,7 @@ def no_width(m): m.beam_search(chain(), [1], 3, 0)
 def no_ids(m): m.beam_search(chain(), [], 3)
 def negative_words(m): m.beam_search(chain(), [1], -2)
 
-@entry('18.4', level=3, minutes=60, hints=[
+@entry('18.6', level=3, minutes=60, hints=[
     'Leave out `stop` at first. With k beginnings in the batch the model gives (k,c) scores: which numbers decide about the next beginnings, and how do you get from the place of a winner to its row and its word?',
     'Log-probabilities plus the score of each row so far; `topk` of the flattened table; row and word are quotient and remainder by c. The states are picked by the rows of the winners, along axis 1, for every tensor in the state (`apply_nested`), and the words are the next input (k,1).',
     'Texts that end (a stop word, whose probability counts, is not appended) go to a list of their own with their score, and stay in the race for the `width` best places in each round. Texts of probability 0 are left out. Break if none goes on. At the end, those that go on and those that ended, sorted. `_numbers`, `_last` and `_reading` as before; `_whole` for width and n_words.'],
@@ -353,6 +464,8 @@ def all_to_the_cache(m):
 
 def very_alike(m): return m.NeuralCache(50, 10.).votes(100*RAW[:, :4], WORDS[:, :4])
 def half_vectors(m): return m.NeuralCache(50, 1.).votes(RAW.bfloat16(), WORDS)
+def hopeless_words(m): return m.NeuralCache(lam=0.5).mixed(torch.tensor([[200., 1000.]]), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
+
 def half_losses(m): return m.NeuralCache().mixed(torch.ones(1, 2, dtype=torch.bfloat16), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool))
 
 def memory(m):
@@ -375,10 +488,10 @@ def negative_theta(m): m.NeuralCache(theta=-1.)
 def infinite_theta(m): m.NeuralCache(theta=inf)
 def too_much_cache(m): m.NeuralCache(lam=1.5)
 
-@entry('18.5', level=3, minutes=50, hints=[
+@entry('18.7', level=3, minutes=50, hints=[
     'For one row, write a table: steps downwards, keys to the right. Which cells may vote, if the key of a step is its vector and its word is the one that came next?',
     'Keys and words of before are put in front of those of this batch. The score of step and key is theta times their product; the age of a key is the place of the step minus its own, and only ages from 1 to window vote. Softmax over the keys, then the sum over those whose word is the target.',
-    'A step without any vote gives 0 and False, and not the nan of an empty softmax. Then keep the last `window` keys and words. `mixed` weighs probabilities: where nothing voted the model counts in full, else 1 - lam of it and lam of the cache. Work in float32. A batch with another number of rows is a ValueError that speaks of reset().'],
+    'A step without any vote gives 0 and False, and not the nan of an empty softmax. Then keep the last `window` keys and words. `mixed` weighs probabilities: where nothing voted the model counts in full, else 1 - lam of it and lam of the cache; add them up as logarithms (`torch.logaddexp`), since the model\'s share may be smaller than any float. Work in float32. A batch with another number of rows is a ValueError that speaks of reset().'],
     why='A step may not see its own key, because that key\'s word is the target: an age of at least 1 is what keeps the cache honest. The softmax takes care of large products. Where nothing has been read yet the model is alone, or the first word would pay for an empty memory.')
 def neural_cache():
     return [case('the first word finds nothing to vote', first_votes),
@@ -389,6 +502,7 @@ def neural_cache():
             case('very large products do not overflow', very_alike),
             case('vectors in bfloat16 are taken in float32', half_vectors),
             case('the mixture: 1 - lam of the model, lam of the cache, and the model alone where nothing voted', mixture),
+            case('a word of 200 nats that the cache does not know costs that, and not infinity', hopeless_words),
             case('losses with the cache, from batch to batch', whole_losses),
             case('with lam of 1 the first word has the model alone', all_to_the_cache),
             case('losses in bfloat16 are mixed in float32', half_losses),

@@ -30,7 +30,21 @@ WRONG = {
         ('for m in modules: self', 'for m in modules[:]: self', 'from a generator'),
         ('    def __enter__(self): return self', '    def __enter__(self): return self.hooks', 'a hook that is deleted'),
     ],
-    '06.3': [
+    '06.4': [
+        ('a.std(correction=0)', 'a.std()', 'standard deviation'),
+        ('near = size <= eps', 'near = a <= eps', 'share near zero'),
+        ('near = size <= eps', 'near = size < eps', 'up to eps'),
+        ('near = size <= eps', 'near = a == 0', 'up to eps'),
+        ('.all(1)', '.any(1)', 'is not dead'),
+        ('near.transpose(0, 1).flatten(1)', 'near.flatten(1)', 'share of dead units'),
+        ('(near.transpose(0, 1).flatten(1) if a.ndim > 1 else near[None]).all(1)', 'near.all(0)', 'a unit is a channel'),
+        ('size.clamp(max=max_abs)', 'size', 'in the last bin'),
+        ('torch.histc(size.clamp(max=max_abs), bins, 0, max_abs)', 'torch.histc(a.clamp(max=max_abs), bins, 0, max_abs)', 'counts of the magnitudes'),
+        ('torch.histc(size.clamp(max=max_abs), bins, 0, max_abs)', 'torch.histc(size, bins)', 'counts of the magnitudes'),
+        ('act.detach().float()', 'act.detach()', 'in float32'),
+        ('act.detach().float()', 'act.float()', 'no graph is kept'),
+    ],
+    '06.5': [
         ('fit_only = True\n', 'pass\n', 'validate leaves it out'),
         ('_measure(out, self.bins', '_measure(inp[0], self.bins', 'mean, standard deviation'),
         ('learn.training and self._batch % self.every == 0', 'learn.training', 'leaves out every other batch'),
@@ -54,5 +68,15 @@ WRONG = {
         ("if not isinstance(out, torch.Tensor) or not out.is_floating_point():", 'if False:', 'another kind of error'),
         ('if not max_abs > 0: raise', 'if False: raise', 'a largest magnitude of 0'),
         ("_whole('every', every, 1)", 'every', 'every=0 is refused'),
+    ],
+    '06.3': [
+        ('next(m.children(), None) is None and ', '', 'name and module of each layer'),
+        ('model.named_modules()', 'model.named_children()', 'deep inside'),
+        ('isinstance(m, kinds)', 'type(m) is kinds', 'several kinds'),
+        ('isinstance(m, kinds)', 'type(m) in (kinds if isinstance(kinds, tuple) else (kinds,))', 'what derives from the class'),
+        ('model.named_modules()', 'model.named_modules(remove_duplicate=False)', 'comes once'),
+        ('next(m.children(), None) is None', 'not isinstance(m, nn.Sequential)', 'weights and children of its own'),
+        ('[(n, m) for', '[(type(m).__name__, m) for', 'name and module of each layer'),
+        ('next(m.children(), None) is None', 'n and next(m.children(), None) is None', 'a model that is one layer'),
     ],
 }

@@ -2,6 +2,18 @@
 
 WRONG = {
     '10.1': [
+        ('return torch.linalg.inv_ex(forward)[0]', 'return forward', 'comes from half the range'),
+        ('2*dx, c*aspect, d, 2*dy', 'dx, c*aspect, d, dy', 'twice that in positions'),
+        ('z*r.cos(), -z*(r.cos()*t + r.sin()), z*r.sin(), z*(r.cos() - r.sin()*t)', 'z*r.cos(), z*(r.sin() - r.cos()*t), -z*r.sin(), z*(r.cos() + r.sin()*t)', 'a quarter turn clockwise'),
+        ('b/aspect', 'b', 'a turn is one in pixels'),
+        ('b/aspect, 2*dx, c*aspect', 'b*aspect, 2*dx, c/aspect', 'a turn is one in pixels'),
+        ('-z*(r.cos()*t + r.sin()), z*r.sin(), z*(r.cos() - r.sin()*t)', '-z*(t + r.sin()), z*r.sin(), z*r.cos()', 'first the shear'),
+        ('s.deg2rad().tan()', '-s.deg2rad().tan()', 'a shear leans'),
+        ('r.deg2rad(), s', 'r, s', 'a quarter turn'),
+        ('torch.stack([a, b/aspect, 2*dx, c*aspect, d, 2*dy, o, o, o + 1], -1)', 'torch.stack([a, b/aspect, 2*dx*a, c*aspect, d, 2*dy*d, o, o, o + 1], -1)', 'and the shift at the end'),
+        ('.view(-1, 3, 3)\n', '.view(-1, 3, 3)[:1]\n', 'one matrix for each item'),
+    ],
+    '10.2': [
         ('align_corners=False', 'align_corners=True', 'the identity changes nothing'),
         ('homography_grid(H.float(), *size)', 'homography_grid(torch.linalg.inv(H.float()), *size)', 'from output to input positions'),
         (', padding_mode=pad_mode', '', 'the outside is mirrored'),
@@ -17,7 +29,7 @@ WRONG = {
         ('(len(x), 3, 3), (1, 3, 3)', '(len(x), 3, 3), (2, 3, 3), (1, 3, 3)', 'two matrices for three items'),
         ('.to(x.dtype)', '', 'double precision stays'),
     ],
-    '10.2': [
+    '10.3': [
         ('b = torch.cat([dst[..., 0], dst[..., 1]], 1)', 'b = dst.flatten(1)', 'points that stay give the identity'),
         ('-dst[..., :1]*src', 'dst[..., :1]*src', 'where parallel lines meet'),
         ('-dst[..., 1:]*src', '-dst[..., :1]*src', 'points that stay give the identity'),
@@ -29,7 +41,7 @@ WRONG = {
         ('if src.shape[1:] != (4, 2):', 'if False:', 'three points are refused'),
         ('src, dst = torch.broadcast_tensors(*[p if p.ndim == 3 else p[None] for p in (src, dst)])', 'src, dst = (p if p.ndim == 3 else p[None] for p in (src, dst))', 'serve all items of the other'),
     ],
-    '10.3': [
+    '10.4': [
         ('torch.rand(6, n, device=device)*2 - 1', 'torch.rand(6, n, device=device)', 'the angles fill the range'),
         ('u[0]*self.max_rotate', 'u[0]*math.radians(self.max_rotate)', 'the angles fill the range'),
         ('torch.rand(6, n, device=device)*2 - 1', '(torch.rand(6, 1, device=device)*2 - 1).expand(6, n)', 'the angles fill the range'),
@@ -47,7 +59,7 @@ WRONG = {
         ('u[1]*self.max_shear', 'self.max_shear', 'the shears fill the range'),
         ('zoom, u[1]', '1/zoom, u[1]', 'the zooms fill their range'),
     ],
-    '10.4': [
+    '10.5': [
         ('H @ t.matrices(n, h, w, device)', 't.matrices(n, h, w, device) @ H', 'in the order of the list'),
         ('H @ t.matrices(n, h, w, device)', 'H @ t.draw(n, h, w, device)', "own p decides"),
         ('H @ t.matrices(n, h, w, device)', 'H * t.matrices(n, h, w, device)', 'one member'),
@@ -60,7 +72,22 @@ WRONG = {
         ('if not isinstance(t, Geometric): raise', 'if False: raise', 'AttributeError'),
         ('super().__init__(1., ', 'super().__init__(0.5, ', 'one member'),
     ],
-    '10.5': [
+    '10.6': [
+        ('(area*shape).sqrt(), (area/shape).sqrt()', 'area*shape, area/shape', 'the areas fill'),
+        ('(area*shape).sqrt(), (area/shape).sqrt()', '(area/shape).sqrt(), (area*shape).sqrt()', 'the ratio is one of pixels'),
+        ('.exp()*h/w', '.exp()', 'the ratio is one of pixels'),
+        ('.exp()*h/w', '.exp()*w/h', 'the ratio is one of pixels'),
+        ('low, high = map(math.log, self.ratio)\n        shape = (u[1]*(high - low) + low).exp()*h/w', 'low, high = self.ratio\n        shape = (u[1]*(high - low) + low)*h/w', 'evenly in the logarithm'),
+        ('.clamp_max(1)', '', 'cut to the frame'),
+        ('tx, ty = at*(1 - part)', 'tx, ty = at', 'show everything'),
+        ('tx, ty = at*(1 - part)', 'tx, ty = at*(1 - part)/2', 'the places fill'),
+        ('torch.rand(2, n, device=device)*2 - 1\n', 'torch.rand(2, n, device=device)\n', 'the places fill'),
+        ('tx, ty = at*(1 - part)', 'tx, ty = at[:1]*(1 - part)', 'independent of each other'),
+        ('super().__init__(p, size, **kwargs)', 'super().__init__(p, size)', 'Geometric passed on'),
+        ('u[0]*(self.max_scale - self.min_scale) + self.min_scale', '(u[0]*(self.max_scale**0.5 - self.min_scale**0.5) + self.min_scale**0.5)**2', 'the areas fill'),
+        ('if not 0 < min_scale <= max_scale <= 1: raise', 'if not min_scale <= max_scale <= 1: raise', 'an area of 0'),
+    ],
+    '10.7': [
         ('(1 - k)*f*mean', '(1 - k)*mean', 'has the new brightness'),
         ('(1 - k)*f*mean', '(1 - k)*f*x.mean()', "the eye's weights"),
         ('mean = (x.flatten(2).mean(2) @ w)[:, None, None]', 'mean = (x.flatten(2).mean(2) @ w).mean()', 'a mean grey of its own'),
@@ -72,5 +99,41 @@ WRONG = {
         ('if x is None: return k*S, f', 'if x is None: return k*f*S, 0*f', 'in logit space'),
         ('GREY if c == 3 else [1/c]*c', 'GREY', 'one channel'),
         ('GREY if c == 3 else [1/c]*c', '[1/c]*c', "the eye's weights"),
+    ],
+    '10.8': [
+        ('(area*a*length*other).sqrt()', '((area*a).sqrt()*length)', 'width over height in pixels'),
+        ('((u[1]*2 - 1)*math.log(self.min_aspect)).exp()', 'u[1]*(1/self.min_aspect - self.min_aspect) + self.min_aspect', 'evenly in the logarithm'),
+        ('((u[1]*2 - 1)*math.log(self.min_aspect)).exp()', '(u[1]*math.log(self.min_aspect)).exp()', 'either way'),
+        ('(h, w, u[2], 1/aspect), (w, h, u[3], aspect)', '(h, w, u[2], 1/aspect), (w, h, u[2], aspect)', 'the places are drawn evenly'),
+        ('v*(length - side)', 'v*length', 'share of the whole picture'),
+        ('sides[0][:, :, None] & sides[1][:, None]', 'sides[0][:, :, None] | sides[1][:, None]', 'is a rectangle'),
+        (' & (count > i)[:, None]', '', 'nothing is erased'),
+        ('torch.randint(1, self.max_count + 1, (n,), device=device)', 'self.max_count', 'from 1 to max_count'),
+        ('torch.randint(1, self.max_count + 1, (n,), device=device)', 'torch.randint(0, self.max_count + 1, (n,), device=device)', 'the share of items'),
+        ('            gone |= (', '            gone = (', 'from 1 to max_count'),
+        ('torch.rand(x.shape[1:], device=x.device, dtype=x.dtype)', 'torch.randn(x.shape[1:], device=x.device, dtype=x.dtype)', 'noise in 0..1'),
+        ('torch.rand(x.shape[1:], device=x.device, dtype=x.dtype)', 'torch.rand((), device=x.device, dtype=x.dtype)', 'another value for each pixel'),
+        ('x = _as_float(x)\n', 'pass\n', 'bytes become floats'),
+        ('fill, x), *ys', 'x, fill), *ys', 'a number fills'),
+        ('fill, x), *ys', 'fill, x)', 'a number fills'),
+    ],
+    '10.9': [
+        ('1/(n + 1) if beta is None else beta', '0.5 if beta is None else beta', 'count the same'),
+        ('torch.lerp(mean, preds,', 'torch.lerp(preds, mean,', 'count the same'),
+        ('mean += p/n', 'mean += p', 'count the same'),
+        ('for _ in range(n):', 'for _ in range(n - 1):', 'count the same'),
+        ('1/(n + 1) if beta is None else beta', '1/(n + 1)', 'the weight of the plain one'),
+        ('1/(n + 1) if beta is None else beta', 'beta or 1/(n + 1)', 'the weight of the plain one'),
+        ('            views.valid = views.train\n', '', 'count the same'),
+        ('[t for cb in held for t in cb.valid.funcs] + in_cb', 'in_cb', 'in validation it does everywhere'),
+        ('[cb for cb in cbs if cb not in held] + [views]', '[*cbs, views]', 'in validation it does everywhere'),
+        ('            if own: dl.after_batch = own\n', '', 'after_batch is put back'),
+        ('                p, t = self.get_preds(dl, act)\n', '                p, t = self.get_preds(dl)\n', 'act is applied'),
+        ('    with keep_rng():\n        try:', '    if True:\n        try:', 'random numbers'),
+        ('            self.model.train(mode)\n', '', 'mode'),
+        ('            self.cbs = cbs\n', '', 'callbacks'),
+        ('        finally:\n            self.cbs = cbs\n            if own: dl.after_batch = own\n            self.model.train(mode)\n', '        except AssertionError: pass\n        self.cbs = cbs\n        if own: dl.after_batch = own\n        self.model.train(mode)\n', 'after an error, too'),
+        ("if not torch.equal(t, targets): raise", "if False: raise", 'targets that change'),
+        ('if not _random(in_loader + in_cb): raise', 'if False: raise', 'without random transforms'),
     ],
 }

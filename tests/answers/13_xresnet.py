@@ -12,6 +12,20 @@ WRONG = {
         ('stride=stride, ', '', 'divided by the stride'),
     ],
     '13.2': [
+        ('    if (c_in, stride) == (c_out, 1): return nn.Sequential()\n', '', 'without weights'),
+        ('(c_in, stride) == (c_out, 1)', 'c_in == c_out', 'a convolution of 1 by 1 without bias'),
+        ('1 if pool else stride', 'stride', 'pool: the mean'),
+        ('1 if pool else stride', '1', 'conv: the convolution has the stride'),
+        (', ceil_mode=True', '', 'an odd side'),
+        ('nn.AvgPool2d(stride, ceil_mode=True)', 'nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False, divisor_override=stride*stride)', 'an odd side'),
+        ('nn.AvgPool2d(stride', 'nn.MaxPool2d(stride', 'pool: the mean'),
+        ('nn.AvgPool2d(stride', 'nn.AvgPool2d(2', 'a stride of three'),
+        (', act=None', '', 'a mixture of the old ones'),
+        (', norm=norm', '', 'other channels'),
+        ("if kind == 'pool' and stride > 1", "if stride > 1", 'conv: the convolution has the stride'),
+        ('conv_layer(c_in, c_out, 1,', 'conv_layer(c_in, c_out, 3,', 'a convolution of 1 by 1'),
+    ],
+    '13.3': [
         ('max(1, c//_whole(\'reduction\', reduction, 1))', "c//_whole('reduction', reduction, 1)", 'at least one unit'),
         ("_whole('reduction', reduction, 1)", 'reduction', 'another kind of error'),
         ('x.mean((2, 3))', 'x.amax((2, 3))', 'the result'),
@@ -22,7 +36,7 @@ WRONG = {
         ('x*share[:, :, None, None]', 'share[:, :, None, None].expand_as(x)', 'the result'),
         ('x*share[:, :, None, None]', 'x*share.detach()[:, :, None, None]', 'the gradient'),
     ],
-    '13.3': [
+    '13.4': [
         ('.softmax(-1)', '.softmax(1)', 'the result'),
         ('v @ weight.transpose(1, 2)', 'v @ weight', 'the result'),
         ('(q.transpose(1, 2) @ k)', '(k.transpose(1, 2) @ q)', 'the result'),
@@ -35,7 +49,7 @@ WRONG = {
         ('nn.Parameter(torch.zeros(()))', 'torch.zeros(())', 'three 1×1 convolutions'),
         ('return x + self.gamma', 'return x + self.gamma.detach()', 'gamma'),
     ],
-    '13.4': [
+    '13.5': [
         ('conv_layer(h, c_out, 3, **last)', 'conv_layer(h, c_out, 3, **kw)', 'two 3×3 convolutions beside'),
         ('conv_layer(c_in, h, 1, **kw), conv_layer(h, h, 3, stride, **kw)', 'conv_layer(c_in, h, 1, stride, **kw), conv_layer(h, h, 3, **kw)', 'has its stride in the 3×3'),
         ('self.act(self.convs(x) + self.shortcut(x))', 'self.act(self.convs(x)) + self.shortcut(x)', 'at first the block is its shortcut'),
@@ -51,7 +65,7 @@ WRONG = {
         ("_one_of('shortcut', shortcut, ('pool', 'conv'))", 'pass', 'an unknown shortcut is refused'),
         ("if c_out % _whole('expansion', expansion, 1): raise", 'if False: raise', 'no multiple of the expansion'),
     ],
-    '13.5': [
+    '13.6': [
         ('2 if i and j == 0 else 1', '2 if j == 0 else 1', 'halves the resolution'),
         ('2 if i and j == 0 else 1', '2 if i else 1', 'halves the resolution'),
         ('                c = w*expansion\n', '', 'RuntimeError'),
@@ -70,7 +84,7 @@ WRONG = {
         ("_whole('n_out', n_out, 1)", 'n_out', 'without outputs'),
         ('if len(layers) != len(widths) or not layers: raise', 'if False: raise', 'different length are refused'),
     ],
-    '13.6': [
+    '13.7': [
         ('out.numel()*m.weight[0].numel()', 'out.numel()*m.weight.numel()', 'a linear layer'),
         ('out.numel()*m.weight[0].numel()', 'out[0].numel()*m.weight[0].numel()', 'a linear layer'),
         ('out.numel()*m.weight[0].numel()', 'out.numel()*(m.weight[0].numel() + (m.bias is not None))', 'a linear layer'),

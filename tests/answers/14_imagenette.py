@@ -61,6 +61,16 @@ WRONG = {
         ('list(vocab)', 'vocab', 'the vocab as a list'),
     ],
     '14.4': [
+        ('self.predict(self.dls.prepare(item))', 'self.predict(torch.as_tensor(item)[None].float())', 'the label, and pairs'),
+        ('dict(sorted(zip(self.dls.vocab, probs.tolist()), key=lambda o: -o[1]))', 'dict(zip(self.dls.vocab, probs.tolist()))', 'the label, and pairs'),
+        ('key=lambda o: -o[1]', 'key=lambda o: o[1]', 'the label, and pairs'),
+        ('zip(self.dls.vocab, probs.tolist())', 'zip(self.dls.vocab, probs)', 'the label, and pairs'),
+        ('zip(self.dls.vocab, probs.tolist())', 'enumerate(probs.tolist())', 'the label, and pairs'),
+        ('label, _, probs = self.predict(self.dls.prepare(item))', 'with torch.no_grad(): probs = self.model(self.dls.prepare(item)[None]).softmax(1)[0]\n    label = self.dls.vocab[probs.argmax()]', 'the label, and pairs'),
+        ('    label, _, probs = self', '    _, label, probs = self', 'the label, and pairs'),
+        ("if not hasattr(self.dls, 'prepare'): raise", "if False: raise", 'another kind of error'),
+    ],
+    '14.5': [
         ("Path(file).with_suffix(Path(file).suffix or '.pt2')", "Path(file).with_suffix('.pt2')", 'the suffix is added'),
         ('    path.parent.mkdir(parents=True, exist_ok=True)\n', '', 'folders are made'),
         ('    return path', '    pass', 'the path comes back'),

@@ -15,6 +15,13 @@ WRONG = {
         ('if not pools: raise', 'if False: raise', 'another kind of error'),
     ],
     '15.2': [
+        ('F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)', 'F.adaptive_avg_pool2d(x, 1), F.adaptive_max_pool2d(x, 1)', 'the right numbers in the wrong order'),
+        ('F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)], 1)', 'F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)])', 'its maximum, then'),
+        ('torch.cat([F.adaptive_max_pool2d(x, 1), F.adaptive_avg_pool2d(x, 1)], 1)', 'torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)', 'its maximum, then'),
+        ('F.adaptive_max_pool2d(x, 1)', 'x.abs().amax((2, 3), keepdim=True)', 'its maximum, then'),
+        ('F.adaptive_max_pool2d(x, 1)', 'F.adaptive_max_pool2d(x.relu(), 1)', 'its maximum, then'),
+    ],
+    '15.3': [
         ('nf*2 if concat_pool else nf', 'nf', 'pooling, normalisation, dropout and a linear layer'),
         ('nn.Dropout(ps/2)', 'nn.Dropout(ps)', 'half the dropout'),
         (', nn.ReLU()]\n        kaiming_normal_(layers[-2].weight)', ']\n        kaiming_normal_(layers[-1].weight)', 'a ReLU behind each'),
@@ -28,7 +35,15 @@ WRONG = {
         ("*(_whole('lin_ftrs', o, 1) for o in lin_ftrs)", '*lin_ftrs', 'a hidden layer without units'),
         ('zip(sizes, sizes[1:])', 'zip(sizes, sizes[2:])', 'hidden layers'),
     ],
-    '15.3': [
+    '15.5': [
+        ('i/(n - 1)', 'i/n', 'a constant factor'),
+        ('start*(stop/start)**(i/(n - 1))', 'start + (stop - start)*i/(n - 1)', 'a constant factor'),
+        ('return [stop]', 'return [start]', 'a single number is the last one'),
+        ("    if _whole('n', n, 1) == 1: return [stop]\n", '', 'a single number is the last one'),
+        ("_rate(start, 'start'), _rate(stop, 'stop')", 'pass', 'a first number of 0'),
+        ('[start*(stop/start)**(i/(n - 1)) for i in range(n)]', 'torch.logspace(torch.tensor(start).log10(), torch.tensor(stop).log10(), n)', 'list is expected'),
+    ],
+    '15.6': [
         ('i >= n % len(groups)', 'i >= n', 'negative numbers count'),
         ('i >= n % len(groups)', 'i > n % len(groups)', 'groups before n are frozen'),
         (' or p in norms)', ')', 'batch normalisations train on'),
@@ -44,7 +59,24 @@ WRONG = {
         ('if not self.splitter: raise', 'if False: raise', 'bad input is accepted'),
         ('self.freeze_to(0)', 'self.freeze_to(1)', 'unfreeze all'),
     ],
-    '15.4': [
+    '15.7': [
+        ('        self.freeze(train_bn)\n', '', 'the last group alone'),
+        ('    self.unfreeze()\n', '', 'then all'),
+        ('self.freeze(train_bn)', 'self.freeze()', 'the last group alone'),
+        ('        lr /= 2\n', '', 'half of it at most'),
+        ('        lr /= 2\n    rates', '    lr /= 2\n    rates', 'nothing is halved'),
+        ('even_mults(lr/lr_mult, lr,', 'even_mults(lr/100, lr,', 'lr_mult is what lies'),
+        ('even_mults(lr/lr_mult, lr,', 'even_mults(lr, lr/lr_mult,', 'from small to large'),
+        (', pct_start=0.99)', ')', 'rates: whole for the last group'),
+        (', pct_start=0.99)', ', **{"pct_start": 0.99, **kwargs})', 'that one only'),
+        ('one_cycle(rates, **kwargs)', 'one_cycle(rates)', 'shape the second cycle'),
+        ('self.fit(freeze_epochs, lr, [*listify(cbs), one', 'self.fit(freeze_epochs, lr, [one', 'the last group alone'),
+        ('self.fit(n_epoch, lr, [*listify(cbs), one', 'self.fit(n_epoch, lr, [one', 'then all'),
+        ('[*listify(cbs), one_cycle(rates', '[*(cbs or []), one_cycle(rates', 'got       TypeError'),
+        ("if not lr_mult >= 1: raise", "if False: raise", 'larger rates below'),
+        ("self.lr if base_lr is None else _rate(base_lr, 'base_lr')", '0.01 if base_lr is None else base_lr', "the Learner's rate"),
+    ],
+    '15.8': [
         (', antialias=True', '', 'fine stripes'),
         (', *rest', ',', 'a picture of that size'),
         ('size=(self.side, self.side)', 'scale_factor=self.side/x.shape[-1]', 'not square become square'),
@@ -54,5 +86,15 @@ WRONG = {
         ('if x.ndim != 4 or not x.is_floating_point(): raise', 'if x.ndim != 4: raise', 'bytes are refused'),
         ('if x.ndim != 4 or not x.is_floating_point(): raise', 'if False: raise', 'bytes are refused'),
         ("_whole('side', side, 1)", 'side', 'a side of 0'),
+    ],
+    '15.4': [
+        ('if ps and not any', 'if not any', 'one that trains does not'),
+        ('not any(p.requires_grad for p in ps)', 'not all(p.requires_grad for p in ps)', 'all of its parameters'),
+        ('isinstance(m, _BATCHNORMS)', 'isinstance(m, nn.BatchNorm2d)', 'other batch normalisations'),
+        ('isinstance(m, _BATCHNORMS)', 'True', 'nothing else changes its mode'),
+        ('m.eval()', 'learn.model.eval()', 'one that trains does not'),
+        ('m.eval()', 'm.train(False)\n            else: m.train()', 'stays there'),
+        ('learn.model.modules()', 'learn.model.children()', 'deep inside'),
+        ('def before_epoch(self, learn):', 'def before_fit(self, learn):', 'has no attribute'),
     ],
 }

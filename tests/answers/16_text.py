@@ -33,7 +33,16 @@ WRONG = {
         ('yield from [t + t[-1:]*(n_chars - 1)]*n_words', 'yield from [t*n_chars]*n_words', 'xxrep: the last character'),
         ('yield from [t + t[-1:]*(n_chars - 1)]*n_words', 'yield from [t + t[-1:]*(n_chars - 1)]', 'xxwrep: the word as often'),
     ],
-    '16.3': [
+    '16.4': [
+        ('out.append(new); i += 2', 'out.append(new); i += 1', 'the pair becomes the new id'),
+        ('if i + 1 < len(word) and (word[i], word[i + 1]) == pair', 'if (word[i], word[i + 1]) == pair', 'IndexError'),
+        ('if i + 1 < len(word) and (word[i], word[i + 1]) == pair', 'if i + 2 < len(word) and (word[i], word[i + 1]) == pair', 'everywhere'),
+        ('if i + 1 < len(word) and (word[i], word[i + 1]) == pair', 'if i + 1 < len(word) and {word[i], word[i + 1]} == {*pair}', 'only in this order'),
+        (None, 'def _merge(word, pair, new):\n    for i in range(len(word) - 2, -1, -1):\n        if tuple(word[i:i + 2]) == pair: word[i:i + 2] = [new]\n    return word', 'word, afterwards'),
+        (None, 'def _merge(word, pair, new):\n    word = list(word)\n    for i in range(len(word) - 2, -1, -1):\n        if tuple(word[i:i + 2]) == pair: word[i:i + 2] = [new]\n    return word', 'from the left'),
+        (None, 'def _merge(word, pair, new):\n    out = []\n    for w in word:\n        if out and (out[-1], w) == pair: out[-1] = new\n        else: out.append(w)\n    return out', 'the new id may be that of the pair'),
+    ],
+    '16.5': [
         (None, '''def train_merges(counts, n_tokens, min_count=1, alphabet=None):
     tokens = sorted(set(''.join(counts)) if alphabet is None else alphabet)
     ids = {t: i for i, t in enumerate(tokens)}
@@ -63,7 +72,17 @@ WRONG = {
         ('sorted(set(\'\'.join(counts)) if alphabet is None else alphabet)', "sorted(set(''.join(counts)))", 'a given alphabet counts as tokens'),
         ('merges.append((a, b))', 'merges.append(a + b)', 'one word of two letters'),
     ],
-    '16.4': [
+    '16.6': [
+        (None, "def _bpe_word(word, rank):\n    w = list(word)\n    while known := [p for p in zip(w, w[1:]) if p in rank]:\n        w = _merge(w, best := min(known, key=rank.get), ''.join(best))\n    return w", 'not looked through again'),
+        ('if w[i] != a or j >= n or w[j] != b: continue', 'if w[i] is None or j >= n: continue', 'the earlier merge comes first'),
+        ('        if after[i] < n: before[after[i]] = i\n', '', 'and again'),
+        (', after[j]\n', ', j\n', 'is merged again'),
+        ('for l, r in ((before[i], i), (i, after[i])):', 'for l, r in ((i, after[i]),):', 'on its left'),
+        ('for l, r in ((before[i], i), (i, after[i])):', 'for l, r in ((before[i], i),):', 'is merged again'),
+        ('[(rank[p], i, *p)', '[(i, rank[p], *p)', 'wherever it fits'),
+        ('return [t for t in w if t is not None]', 'return w', 'one merge'),
+    ],
+    '16.7': [
         ('(len(self.flat) - 1)//self.batch_size', 'len(self.flat)//self.batch_size', 'got       RuntimeError'),
         ('stream[1:n + 1]', 'stream[:n]', 'one token further'),
         ('.view(self.batch_size, -1), stream[1:n + 1].view(self.batch_size, -1)', '.view(-1, self.batch_size).T, stream[1:n + 1].view(-1, self.batch_size).T', 'strips of rows'),
@@ -90,7 +109,7 @@ WRONG = {
         ('if not t.numel(): t = t.long()\n', '\n', 'empty ones too'),
         ('and not t.is_floating_point() ', '', 'a document of floats'),
     ],
-    '16.5': [
+    '16.8': [
         ('if n: row[', 'row[', 'an empty text is padding alone'),
         ('-n if first else 0:None if first else n', ':n', 'padded at the front'),
         ('max(1, *sizes)', 'max(sizes)', 'a batch of empty texts'),
@@ -101,7 +120,7 @@ WRONG = {
         ('docs = [_ids(d, i) for i, (d, _) in enumerate(items)]', 'docs = [torch.as_tensor(d).long() for d, _ in items]', 'refused'),
         ('torch.tensor([label for _, label in items])', 'torch.tensor([int(label) for _, label in items])', 'labels that are floats'),
     ],
-    '16.6': [
+    '16.9': [
         ('full = n - n % bs', 'full = n', 'got       ValueError'),
         ('-self.lengths[order], pools', 'self.lengths[order], pools', 'one pool'),
         ('-self.lengths[order], pools', 'pools, -self.lengths[order]', 'a pool of one batch is not sorted'),
@@ -117,5 +136,24 @@ WRONG = {
         ('return len(self.lengths)\n', 'return -(-len(self.lengths)//self.batch_size)\n', 'len is the number of texts'),
         (' or not len(self.lengths)', '', 'no texts are refused'),
         ('self._random.order.numpy()', 'np.arange(len(self))', 'other batches in another'),
+    ],
+    '16.3': [
+        ('self.stoi.get(t, self.unk)', 'self.stoi[t]', 'becomes xxunk'),
+        ('self.stoi.get(t, self.unk)', 'self.stoi.get(t, 0)', 'wherever that stands'),
+        ('sorted((-n, t) for t, n in counts.items() if n >= min_count and t not in SPECIALS)', '[(-n, t) for t, n in counts.most_common() if n >= min_count and t not in SPECIALS]', 'then by frequency'),
+        (' and t not in SPECIALS', '', 'special tokens first'),
+        ('n >= min_count', 'n > min_count', 'special tokens first'),
+        ('SPECIALS + [t for _, t in ranked])[:max_size]', 'SPECIALS + [t for _, t in ranked][:max_size])', 'counts the special tokens'),
+        ("json.dumps(self.itos).encode()", "''.join(self.itos).encode()", 'its borders'),
+        ("json.dumps(self.itos).encode()", "' '.join(self.itos).encode()", 'its borders'),
+        ("json.dumps(self.itos).encode()", "json.dumps(sorted(self.itos)).encode()", 'and its number'),
+        ('        if new.fingerprint != claim: raise', '        if False: raise', 'a file that was changed'),
+        ('if fingerprint not in (None, claim):', 'if False:', 'the one expected'),
+        ("_not_str(tokens, 'tokens is')", 'tokens', 'a string in place of a list'),
+        ("_not_str(d, 'docs holds')", 'd', 'strings in place of documents'),
+        ('if ids and not 0 <= min(ids) <= max(ids) < len(self):', 'if ids and not max(ids) < len(self):', 'a negative one'),
+        ('if ids and not 0 <= min(ids) <= max(ids) < len(self):', 'if False:', 'a number that no token has'),
+        ('        if len(self.stoi) != len(self.itos): raise', '        if False: raise', 'a token that comes twice'),
+        ('isinstance(other, Vocab) and self.itos == other.itos', 'set(self.itos) == set(other.itos)', 'equal if the tokens'),
     ],
 }

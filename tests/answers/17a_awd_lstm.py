@@ -2,6 +2,17 @@
 
 WRONG = {
     '17a.1': [
+        ('    def before_epoch(self, learn): learn.model.reset()\n', '    def before_batch(self, learn): learn.model.reset()\n', 'the end of each pass'),
+        ('    def cleanup_epoch(self, learn): learn.model.reset()\n', '', 'the end of each pass'),
+        ('    def cleanup_epoch(self, learn): learn.model.reset()\n', '    def cleanup_epoch(self, learn): pass\n', 'the end of each pass'),
+        ('    def cleanup_epoch(self, learn): learn.model.reset()\n', '    def cleanup_epoch(self, learn): pass\n    def after_epoch(self, learn): learn.model.reset()\n', 'after an error'),
+        ("    def before_epoch(self, learn): learn.model.reset()\n", "    def before_epoch(self, learn):\n        if learn.training: learn.model.reset()\n", 'also around a validation'),
+        ("dict(state=getattr(self._model, 'state', None))", 'dict(state=self._model.state)', 'no attribute state'),
+        ("if s['state'] is not None: self._model.state =", "if s['state'] is None: self._model.state =", "keeps the model's state"),
+        ("if s['state'] is not None: self._model.state = to_device(s['state'], next(self._model.parameters()).device)", "pass", "keeps the model's state"),
+        ("if not callable(getattr(learn.model, 'reset', None)):", 'if False:', 'no error'),
+    ],
+    '17a.2': [
         ('x.new_ones(len(x), 1, x.shape[2])', 'x.new_ones(x.shape)', 'one mask for all steps'),
         ('x.new_ones(len(x), 1, x.shape[2])', 'x.new_ones(1, 1, x.shape[2])', 'rows differ'),
         ('x.new_ones(len(x), 1, x.shape[2])', 'x.new_ones(len(x), 1, 1)', 'features differ'),
@@ -16,7 +27,7 @@ WRONG = {
          "        if not self.training: return x\n        if not hasattr(self, 'mask'): self.mask = F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.p)\n        return x*self.mask", 'a new mask in each call'),
         ("f'p={self.p}'", "''", 'kept and shown'),
     ],
-    '17a.2': [
+    '17a.3': [
         (None, '''class EmbeddingDropout(nn.Module):
     def __init__(self, emb, embed_p=0.1):
         super().__init__()
@@ -35,7 +46,7 @@ WRONG = {
         ("_share('embed_p', embed_p)", 'embed_p', 'a negative share is refused'),
         ('self.emb.num_embeddings, 1', 'self.emb.num_embeddings, x.shape[-1]', 'words are dropped whole'),
     ],
-    '17a.3': [
+    '17a.4': [
         ('not self.training or ', '', 'in eval mode'),
         ('return self.module(x, state, {', 'return self.module(x, None, {', 'with a share of 1'),
         ("if k.startswith('weight_hh')", "if k == 'weight_hh_l0'", 'of all layers and directions'),
@@ -50,7 +61,7 @@ WRONG = {
         ("_share('weight_p', weight_p)", 'weight_p', 'a share above 1 is refused'),
         ('self.module(x, state)\n', 'self.module(x)\n', 'state included'),
     ],
-    '17a.4': [
+    '17a.5': [
         ('emb.weight.uniform_(-0.1, 0.1)', 'pass', 'within plus or minus 0.1'),
         ('            if pad_idx is not None: emb.weight[pad_idx] = 0\n', '', 'its padding as zero'),
         (', padding_idx=pad_idx)', ')', 'the padding gets no gradient'),
@@ -72,7 +83,7 @@ WRONG = {
         ('(n_hid % 2 and n_layers > 1)', 'n_hid % 2', 'not used'),
         ("_whole('n_layers', n_layers, 1)", 'None', 'no layers are refused'),
     ],
-    '17a.5': [
+    '17a.6': [
         ('return total/len(x)', 'return total', 'the mean over the rows'),
         ('d*(g/ctx.n).to(d.dtype)', 'd*g.to(d.dtype)', 'throughout'),
         ('d*(g/ctx.n).to(d.dtype)', 'd/ctx.n', 'the gradient'),
@@ -95,7 +106,26 @@ class _LinearCrossEntropy:
         return total/len(x)
 ''', 'no probabilities are kept'),
     ],
-    '17a.6': [
+    '17a.7': [
+        ('if tie: self.decoder.weight = emb.weight', 'if tie: self.decoder.weight.data.copy_(emb.weight.data)', 'one matrix'),
+        ('if tie: self.decoder.weight = emb.weight', 'self.decoder.weight = emb.weight', 'a weight of its own'),
+        ('        if tie: self.decoder.weight = emb.weight', '        if tie: emb.weight = self.decoder.weight', 'in evaluation the scores'),
+        ('        nn.init.uniform_(self.decoder.weight, -0.1, 0.1)\n', '', 'a weight of its own'),
+        ('        if bias: nn.init.zeros_(self.decoder.bias)\n', '', 'the bias is zero'),
+        ('LMOutput(self.output_dp(raw), raw, self', 'LMOutput(raw, self.output_dp(raw), self', 'the raw vectors are kept'),
+        ('LMOutput(self.output_dp(raw), raw, self', 'LMOutput(*[self.output_dp(raw)]*2, self', 'the raw vectors are kept'),
+        ('return out if self.training else out.logits()', 'return out.logits()', 'an LMOutput'),
+        ('return out if self.training else out.logits()', 'return out', 'the scores (n,t,c)'),
+        ('RNNDropout(output_p)', 'nn.Dropout(output_p)', 'one mask over time'),
+        ('return F.linear(self.dropped, self.weight, self.bias)', 'return F.linear(self.dropped, self.weight)', 'in evaluation the scores'),
+        ('self.encoder.state = s', 'self._state = s', 'given and forgotten'),
+        ('        self.encoder.reset()\n', '        pass\n', 'plus the bias'),
+        ('    if isinstance(preds, LMOutput): return linear_cross_entropy(preds.dropped.flatten(0, 1), preds.weight, targets.flatten(), preds.bias)\n', '    if isinstance(preds, LMOutput): preds = preds.logits()\n', 'never held'),
+        ('preds.weight, targets.flatten(), preds.bias)', 'preds.weight, targets.flatten())', 'the same in both modes'),
+        ('linear_cross_entropy(preds.dropped', 'linear_cross_entropy(preds.dropped.detach()', 'the gradients reach'),
+        ('cross_entropy(preds.flatten(0, 1), targets.flatten())', 'cross_entropy(preds.transpose(1, 2).flatten(0, 1), targets.flatten())', 'the mean over all words'),
+    ],
+    '17a.8': [
         ('out.dropped.float()', 'out.raw.float()', 'after dropout'),
         ('out.raw.float().diff(dim=1)', 'out.dropped.float().diff(dim=1)', 'before dropout'),
         ('diff(dim=1)', 'diff(dim=0)', 'TAR'),

@@ -2,6 +2,14 @@
 
 WRONG = {
     '18.1': [
+        ('return tokens[:head] + tokens[head:][::-1]', 'return tokens[::-1]', 'stays there'),
+        ('head = tokens[:1] == [BOS]', 'head = 1', 'from the last to the first'),
+        ('head = tokens[:1] == [BOS]', 'head = tokens[0] == BOS', 'IndexError'),
+        ('return tokens[:head] + tokens[head:][::-1]', 'return [BOS]*(BOS in tokens) + [t for t in tokens[::-1] if t != BOS]', 'goes along'),
+        ('    tokens = list(tokens)\n', '', 'a list, whatever came'),
+        ('tokens = list(tokens)\n    head = tokens[:1] == [BOS]\n    return tokens[:head] + tokens[head:][::-1]', 'head = tokens[:1] == [BOS]\n    tokens[head:] = tokens[head:][::-1]\n    return tokens', 'tokens, afterwards'),
+    ],
+    '18.2': [
         ('torch.tensor(super().value, dtype=torch.float64).exp().item()', '__import__("math").exp(super().value)', 'OverflowError'),
         ('return torch.tensor(super().value, dtype=torch.float64).exp().item()', 'return super().value', 'have a perplexity of 4'),
         (None, '''class Perplexity(Metric):
@@ -17,7 +25,19 @@ WRONG = {
         ("lm_loss, 'perplexity'", 'lm_loss', 'the name perplexity'),
         ('.exp().item()', '.exp()', 'Tensor where'),
     ],
-    '18.2': [
+    '18.3': [
+        ('for nll, raw, y in _read(learn, dl)], 1)', 'for nll, raw, y in _read(learn, dl)])', 'side by side'),
+        ('    if cache is not None: cache.reset()\n', '', 'a cache is reset'),
+        ('cache.losses(nll, raw, y)', 'nll', 'has its say'),
+        ('cache.losses(nll, raw, y)', 'cache.losses(nll, y, raw)', 'has its say'),
+        ('token_losses(learn, dl, cache).double()', 'token_losses(learn, dl).double()', 'the perplexity takes it'),
+        ('.double().mean().exp().item()', '.double().exp().mean().item()', 'the mean over all words'),
+        ('.double().mean().exp().item()', '.double().mean(1).exp().mean().item()', 'the mean over all words'),
+        ('.double().mean().exp().item()', '.double().mean().exp()', 'the exp of the mean'),
+        ('token_losses(learn, dl, cache).double().mean().exp().item()', 'torch.stack([nll.mean() for nll, _, _ in _read(learn, dl)]).double().mean().exp().item()', 'the mean over all words'),
+        ('_read(learn, dl)', '_read(learn, None)', "has no attribute 'dls'"),
+    ],
+    '18.4': [
         (None, '''def sampling_probs(logits, temperature=1., top_k=None, top_p=None):
     logits = logits.detach().cpu().double()
     probs = (logits/temperature).softmax(-1)
@@ -45,7 +65,7 @@ WRONG = {
         ('0 < top_p <= 1', '0 <= top_p <= 1', 'a nucleus of nothing'),
         ("_whole('top_k', top_k, 1)", 'pass', 'no words at all'),
     ],
-    '18.3': [
+    '18.5': [
         ('x = new[None].to(x.device)', 'x = torch.cat([x, new[None]], 1)', 'each new word alone'),
         ('    with _reading(model):\n        for _', '    if True:\n        model.reset()\n        for _', 'at temperature 0'),
         ('new = torch.multinomial(probs, 1, generator=generator)', 'new = probs.argmax(keepdim=True)', 'words are drawn by their probability'),
@@ -61,7 +81,7 @@ WRONG = {
         ('for _ in range(_whole(\'n_words\', n_words, 0)):\n', 'for _ in range(_whole(\'n_words\', n_words, 0)):\n            generator = _generator(seed)\n', 'words are drawn by their probability'),
         ('x = new[None].to(x.device)', 'x = torch.tensor([[*torch.as_tensor(ids).tolist(), *out]]); model.reset()', 'each new word alone'),
     ],
-    '18.4': [
+    '18.6': [
         ('            model.state = apply_nested(lambda s: s[:, rows], model.state)\n', '            model.state = apply_nested(lambda s: s[:, torch.arange(len(rows)) % s.shape[1]], model.state)\n', 'the states go along'),
         ('s[:, rows]', 's[rows]', 'may lead to the best text'),
         (' + torch.tensor([s for _, s in live], dtype=torch.float64)[:, None]', '', 'a width of 1 takes the best word'),
@@ -83,7 +103,7 @@ WRONG = {
     return [(sample_words(model, ids, n_words, 0, ban=ban, stop=stop), 0.)]
 ''', 'one step'),
     ],
-    '18.5': [
+    '18.7': [
         ('(age < 1)', '(age < 0)', 'finds nothing to vote'),
         ('age > self.window', 'age >= self.window', 'within the window'),
         (' | (age > self.window)', '', 'within the window'),
@@ -93,9 +113,10 @@ WRONG = {
         ('        self.keys, self.words = keys[:, -self.window:], words[:, -self.window:]\n', '', 'go on where the one before ended'),
         ('self.theta*raw @ keys.mT', 'raw @ keys.mT', 'theta of 0'),
         ('(words[:, None] == targets[..., None])', '(words[:, None] == words[:, -t:, None].roll(1, 1))', 'with theta of 0'),
-        ('1 - self.lam*some', '1 - self.lam', 'the model alone where nothing voted'),
-        ('-((1 - self.lam*some)*(-nll.float()).exp() + self.lam*p).log()', '(1 - self.lam*some)*nll.float() - self.lam*p.log()', 'the mixture'),
-        ('-nll.float()', '-nll', 'in float32'),
+        ('torch.log1p(-self.lam*some)', 'math.log(1 - self.lam)', 'the model alone where nothing voted'),
+        ('-torch.logaddexp(torch.log1p(-self.lam*some) - nll.float(), (self.lam*p).log())', '(1 - self.lam*some)*nll.float() - self.lam*p.log()', 'the mixture'),
+        ('-torch.logaddexp(torch.log1p(-self.lam*some) - nll.float(), (self.lam*p).log())', '-((1 - self.lam*some)*(-nll.float()).exp() + self.lam*p).log()', 'and not infinity'),
+        ('(self.lam*p).log())', '(self.lam*p).log()).to(nll.dtype)', 'in float32'),
         ('raw, t = raw.float(), raw.shape[1]', 't = raw.shape[1]', 'vectors in bfloat16'),
         ('self.keys = self.words = None', "if not hasattr(self, 'keys'): self.keys = self.words = None", 'got       ValueError'),
         ('scores.softmax(-1)', '(scores.exp()/scores.exp().sum(-1, keepdim=True))', 'do not overflow'),
