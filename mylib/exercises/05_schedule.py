@@ -252,6 +252,53 @@ def one_cycle():
             case('a rate of 0 is refused', rate_zero, raises=ValueError, names='lr_max')]
 
 
+def rates(m, *places, **kwargs):
+    f = m.trapezoid(1., **kwargs).scheds['lr']
+    return [f(p) for p in places]
+
+def three_parts(m): return rates(m, 0., 0.1, 0.4, 0.7, 1.)
+def straight(m): return rates(m, 0.025, 0.05, 0.075, 0.775, 0.85, 0.925)
+def other_shares(m): return rates(m, 0.1, 0.2, 0.3, 0.5, 0.75, pct_up=0.2, pct_down=0.5)
+def other_ends(m): return rates(m, 0., 0.05, 0.5, 0.9, 1., div=10, div_final=100)
+
+def by_groups(m):
+    fs = m.trapezoid([0.1, 1.]).scheds['lr']
+    return [[f(p) for p in (0., 0.5, 1.)] for f in fs]
+
+def rate_alone(m): return list(m.trapezoid(1.).scheds)
+
+def with_momentum(m):
+    cb = m.trapezoid(1., moms=(0.95, 0.85, 0.9))
+    return [cb.scheds['momentum'](p) for p in (0., 0.05, 0.1, 0.5, 0.7, 0.85, 1.)]
+
+def a_callback(m): return [isinstance(m.trapezoid(0.1), m.SchedCB), sorted(m.trapezoid(0.1, moms=(0.9, 0.8, 0.9)).writes)]
+def no_plateau(m): m.trapezoid(1., pct_up=0.6, pct_down=0.4)
+def no_rise(m): m.trapezoid(1., pct_up=0.)
+def rate_of_zero(m): m.trapezoid(0.)
+def division_the_wrong_way(m): m.trapezoid(1., div_final=0.1)
+def two_moms(m): m.trapezoid(1., moms=(0.9, 0.8))
+
+@entry('05.5', level=1, minutes=15, hints=[
+    'Three phases. Which three schedules are they, and how long is the one in the middle?',
+    '`combine_scheds` with a line up, `sched_no`, and a line down; the plateau has what the other two leave. `_check_cycle` looks at the arguments, as in `one_cycle`.',
+    'A small function of a, b, c makes the curve, for each rate of a list and once for momentum if it is given. Shares that leave no plateau are a ValueError that names both, before `combine_scheds` sees them.'],
+    why='On the plateau nothing depends on how long the training will be, so a run can be made longer without starting anew, and several declines can be tried from one plateau. The cosine of one cycle commits itself to the length in the first step.')
+def trapezoid():
+    return [case('up, along, down: begin, plateau and end', three_parts, also=rates),
+            case('the rise and the decline are straight', straight, also=rates),
+            case('other shares', other_shares, also=rates),
+            case('div and div_final say where it begins and ends', other_ends, also=rates),
+            case('a list of rates gives a schedule for each group', by_groups),
+            case('momentum is left alone by default', rate_alone),
+            case('momentum has the same three parts', with_momentum),
+            case('it is a SchedCB that says what it writes', a_callback),
+            case('shares that leave no plateau are refused, and named', no_plateau, raises=ValueError, names=('pct_up', 'pct_down')),
+            case('a share of 0 is refused', no_rise, raises=ValueError, names='pct_up'),
+            case('a rate of 0 is refused', rate_of_zero, raises=ValueError, names='lr_max'),
+            case('an end above the plateau is refused', division_the_wrong_way, raises=ValueError, names='div_final'),
+            case('two values for momentum are refused', two_moms, raises=ValueError, names='moms')]
+
+
 class Counter(nn.Module):
     "Counts its calls in a buffer that no state dict has and in a plain attribute."
     def __init__(self):
@@ -378,7 +425,7 @@ def interrupted(m):
 
 SUBJECT = (Counter, Shuffled, subject, train)
 
-@entry('05.5', level=3, minutes=30, seconds=60, hints=[
+@entry('05.6', level=3, minutes=30, seconds=60, hints=[
     'Go through the list in the lesson: model, optimizer, generators, loader. For each item, what do you do before the `yield`, and what after it, even if the middle fails?',
     '`_loader_state` and `_model_state` take down what is to be put back, `keep_rng` looks after the generators. The optimizer is swapped for a copy: `copy.deepcopy` with a memo, a dict of id to object, keeps the parameters ours.',
     'Take down the states first, then `with keep_rng()`, in it `try`: gradients away, a copy of the optimizer if it holds the parameters of the model and no others, else `create_opt(lr)`, `yield`; and `finally`: the old optimizer, the model, the pairs of the loader.'],
@@ -396,6 +443,77 @@ def no_trace():
             case('the random generators are where they were', generators, also=SUBJECT),
             case("the loader's epoch and generator are where they were", the_loader, also=(*SUBJECT, inside)),
             case('an interrupt comes out, and everything is back all the same', interrupted, also=SUBJECT)]
+
+
+NOISY = [5., 4.8, 5.1, 4.4, 4.6, 3.9, 3., 3.2, 2.1, 2.4, 2., 4.]
+
+def averages(m): return m._smooth(NOISY)
+def of_one(m): return m._smooth([3.])
+def of_two(m): return m._smooth([1., 3.], beta=0.5)
+def of_equal_ones(m): return [m._smooth([2.]*5), m._two_way([2.]*5)]
+def other_weight(m): return [m._smooth(NOISY, 0.5), m._smooth(NOISY, beta=0.)]
+def of_none(m): return [m._smooth([]), m._two_way([])]
+def both_ways(m): return m._two_way(NOISY)
+def both_ways_weight(m): return m._two_way(NOISY, beta=0.5)
+def single_peak(m): return m._two_way([0.]*4 + [1.] + [0.]*4)
+def from_behind(m): return [abs(a - b) < 1e-9 for a, b in zip(m._two_way(NOISY), m._two_way(NOISY[::-1])[::-1])]
+
+def list_as_before(m):
+    xs = list(NOISY)
+    m._smooth(xs), m._two_way(xs)
+    return xs
+
+@entry('05.7', level=2, minutes=15, hints=[
+    'A running average begins at nothing. How much weight has it gathered after one number, after two? And it always comes too late: what would one that ran the other way do?',
+    'After i numbers the weights sum to 1 - beta^i, and dividing by that is right from the first number on. An average from the right comes too early by as much as one from the left comes too late.',
+    'One loop that keeps avg and appends avg/(1 - beta**(i + 1)). For the second: smooth the list and the reversed list, turn the second result round, and take the mean place by place.'],
+    why='The same correction stands in Adam. The average from both sides moves no fall to the right, and it may look ahead because the curve is complete when it is smoothed; while the run is going on, only the first kind is to be had.')
+def smoothing():
+    return [case('the average of a single number is that number', of_one),
+            case('two numbers, by hand', of_two),
+            case('equal numbers stay as they are, from the first on', of_equal_ones),
+            case('a noisy curve', averages),
+            case('beta is the weight of the past', other_weight),
+            case('from both sides', both_ways),
+            case('from both sides, with another weight', both_ways_weight),
+            case('a single peak spreads to both sides alike', single_peak),
+            case('from both sides, the direction makes no difference', from_behind),
+            case('nothing to smooth gives nothing', of_none),
+            case('the list is left as it is', list_as_before)]
+
+
+def falling(m): return m._longest_fall([3., 2., 1.])
+def after_a_rise(m): return m._longest_fall([1., 2., 9., 8., 7.])
+def over_bumps(m): return m._longest_fall([10., 3., 9., 8., 1., 7., 6., 12.])
+def equal_is_no_fall(m): return m._longest_fall([5., 5., 5., 5., 9., 8., 7.])
+def before_a_rise(m): return m._longest_fall([9., 7., 5., 6., 8.5, 8., 20.])
+def of_a_single_one(m): return m._longest_fall([3.])
+def second_one_longer(m): return m._longest_fall([9., 8., 30., 29., 28., 27.])
+def middle_of_a_line(m): return m._middle([float(20 - i) for i in range(21)])
+
+STEP = [10 - i/100 for i in range(10)] + [8., 6., 4., 2.] + [1 - i/100 for i in range(20)]
+
+def middle_of_a_step(m): return m._middle(STEP)
+def after_a_hill(m): return m._middle([float(i) for i in range(9)] + STEP)
+def bump_in_the_step(m): return m._middle(STEP[:12] + [7.] + STEP[12:])
+
+@entry('05.8', level=3, minutes=30, hints=[
+    'For each place: how long is the longest fall that ends there, and where did it begin? Which earlier places tell you?',
+    'A place continues the longest fall of any earlier and higher place. Two lists, length and start, filled from left to right; the answer ends at the greatest length. It may jump over bumps, since nothing says that its places are neighbours.',
+    'Two loops, i and j < i: if xs[j] > xs[i] and length[j] + 1 is more than length[i], take both over. For `_middle`: between first and last, the first index at or below 95% of the way up and the first at or below 5% of it, and half their sum, rounded down.'],
+    why='n² comparisons for a hundred losses are nothing. A noisy curve has no long unbroken fall, so a subsequence is what is wanted; cutting a twentieth off at both ends keeps long flat tails from pulling the middle towards them.')
+def longest_fall():
+    return [case('all of it falls', falling),
+            case('a fall after a rise', after_a_rise),
+            case('a fall before a rise', before_a_rise),
+            case('the longer of two falls', second_one_longer),
+            case('a fall that jumps over bumps', over_bumps),
+            case('equal values are no fall', equal_is_no_fall),
+            case('a single value is a fall of one', of_a_single_one),
+            case('_middle: the middle of a straight line', middle_of_a_line),
+            case('_middle: flat ends do not count', middle_of_a_step),
+            case('_middle: what comes before the fall does not count', after_a_hill),
+            case('_middle: a bump does not matter', bump_in_the_step)]
 
 
 def drive(m, losses, n_groups=1, **kwargs):
@@ -467,7 +585,7 @@ def loader_without_length(m):
     loader = Stream([(randn(2, 3), randn(2, 1))])
     fit(m.Learner(nn.Linear(3, 1), (loader, None), nn.functional.mse_loss, 0.1), 1, m.LRFinderCB())
 
-@entry('05.6', level=2, minutes=25, seconds=60, hints=[
+@entry('05.9', level=2, minutes=25, seconds=60, hints=[
     'A range test is a schedule and a stop. Which curve multiplies by the same factor at each batch, and at which position has the last batch to be, so that the last rate is reached?',
     'The loss that decides about stopping is the running average with weight 0.85 for the past, divided by the weight gathered so far. Compare it with the best it has had. A loss that is not finite ends the run at once and is not recorded.',
     '`sched_exp` in the constructor, all groups in before_batch, `CancelFitException` in after_loss. The limit is best + (stop - 1)*abs(best), which also works below zero. before_fit forgets the run before.'],
