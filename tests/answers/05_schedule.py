@@ -110,7 +110,7 @@ WRONG = {
         ('end = max(range(len(xs)), key=length.__getitem__)', 'end = min(range(len(xs)), key=xs.__getitem__)', 'a fall after a rise'),
         ('return (a + b)//2', 'return (first + last)//2', 'flat ends do not count'),
         ('for i in range(first, last + 1)', 'for i in range(last + 1)', 'before the fall'),
-        ('return (a + b)//2', 'return (a + b)/2', 'flat ends do not count'),
+        ('return (a + b)//2', 'return (a + b)/2', 'a bump does not matter'),
     ],
     '05.9': [
         ('max(1, learn.n_iter - 1)', 'learn.n_iter', 'by equal factors'),
