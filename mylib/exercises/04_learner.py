@@ -142,6 +142,69 @@ def metric():
             case('a function that gives no single number is refused', no_mean, raises=ValueError, names=('hits', '(3,)'))]
 
 
+def hits(preds, targets): return (preds.argmax(1) == targets).float().mean()
+
+def recorded(m, loss=nn.functional.cross_entropy, epochs=2, recorder=None, cbs=(), opt=torch.optim.SGD, valid=True):
+    "A fit with batches of two and three; its recorder."
+    torch.manual_seed(0)
+    x, y = randn(5, 3), torch.tensor([0, 1, 1, 0, 2])
+    loader = [(x[:2], y[:2]), (x[2:], y[2:])]
+    learn = m.Learner(nn.Linear(3, 3), (loader, loader if valid else None), loss, 0.1, opt, cbs=[*([recorder] if recorder else []), *cbs], metrics=hits, device='cpu')
+    with learn.no_progress(): learn.fit(epochs)
+    return learn.recorder
+
+def rows(rec): return [{k: v for k, v in r.items() if k != 'time'} for r in rec.rows]
+
+def each_batch(m): return recorded(m).losses
+def each_epoch(m): return rows(recorded(m))
+def rates(m): return recorded(m).lrs
+def last_column(m): return [(list(r)[-1], r['time'] > 0) for r in recorded(m).rows]
+def metrics_in_training(m): return rows(recorded(m, recorder=m.Recorder(train_metrics=True)))
+def no_validation_set(m): return rows(recorded(m, valid=False))
+
+def rate_of_the_last_group(m):
+    def two_groups(params, lr):
+        w, b = params
+        return torch.optim.SGD([dict(params=[w], lr=1.), dict(params=[b])], lr=lr)
+    class LaterCB(m.Callback):
+        def before_batch(self, learn): learn.opt.param_groups[-1]['lr'] = 0.01*(learn.iter + 1)
+    return recorded(m, opt=two_groups, cbs=[LaterCB()]).lrs
+
+def second_fit(m):
+    rec = m.Recorder()
+    first = recorded(m, recorder=rec)
+    n = len(first.losses)
+    again = recorded(m, recorder=rec, epochs=1)
+    return [n, len(again.losses), len(again.rows), [len(again.lrs), again.sched]]
+
+def interrupted_fit(m):
+    class StopCB(m.Callback):
+        def after_step(self, learn):
+            if learn.epoch == 1: raise m.CancelFitException
+    rec = recorded(m, epochs=3, cbs=[StopCB()])
+    return dict(losses=rec.losses, epochs=len(rec.rows))
+
+def loss_with_nan(m): recorded(m, loss=lambda p, t: nn.functional.cross_entropy(p, t)*float('nan'))
+
+@entry('04.3', level=3, minutes=40, hints=[
+    'What is known after each loss, what after each pass, and what must be forgotten when? Look at what `Metric` does for you already.',
+    'The loss of a pass is a `Metric` too, without a function: `add` takes its value and the number of targets. A row belongs to an epoch, so the training pass makes one and the validation pass completes it. The single losses come out of `fold`.',
+    'before_fit: empty lists, a Metric for the loss and one for each of learn.metrics. before_epoch: a new row unless this epoch has one; reset all. after_loss: add, note the rate of the last group in training, update the active metrics without a graph, fold now and then. after_epoch: fold, then the row gets train_loss or valid_loss, the metrics (as train_NAME in training), and time last. cleanup_epoch: keep the losses of a pass that was cut short. `_fold` looks for nan and raises a FloatingPointError.'],
+    why='Losses wait on the device in the Metric and are fetched in bunches of 32, so that recording costs no synchronisation per batch. The clean-up takes in what an interrupted pass had seen, since those are the losses that somebody who stopped a run wants to look at.')
+def recorder():
+    more = (recorded, hits)
+    return [case('the loss of each training batch', each_batch, also=more),
+            case('a row for each epoch: losses and metrics, weighted by the number of targets', each_epoch, also=(*more, rows)),
+            case('the time is the last column', last_column, also=more),
+            case('the learning rate of each training batch', rates, also=more),
+            case('where there are several groups, the rate of the last one, as it is at that batch', rate_of_the_last_group, also=more),
+            case('metrics of the training batches, if they are wanted', metrics_in_training, also=(*more, rows)),
+            case('without a validation set', no_validation_set, also=(*more, rows)),
+            case('a second fit begins anew', second_fit, also=more),
+            case('a fit that is cut short keeps the losses that it has seen', interrupted_fit, also=more),
+            case('nan is an error that says where', loss_with_nan, raises=FloatingPointError, names=('nan', 'batch 0', 'epoch 0'), also=more)]
+
+
 def trace(m, fail_at=None, error=None):
     log = []
     def at(place):
@@ -163,7 +226,7 @@ def fails_early(m): return trace(m, 'before a', ZeroDivisionError())
 def cleanup_fails(m): return trace(m, 'cleanup b', ZeroDivisionError())
 def another_cancel(m): return trace(m, 'body', m.CancelBatchException())
 
-@entry('04.3', level=3, minutes=25, hints=[
+@entry('04.4', level=3, minutes=25, hints=[
     'Write down the order for two callbacks: before a, before b, body, after, cleanup b, cleanup a. Which of these must happen whatever the others do?',
     '`contextlib.ExitStack` runs what was given to `stack.callback(f, x)` when its block ends, last in first out, all of it even if something raises. `self._on[name]` holds pairs of a before function and a cleanup function, each of which may be None.',
     'Put the clean-up on the stack before you call the before function of the same pair. Inside the `with`, a `try` around befores, body and the functions of `self._on["after_" + name]`, and `except cancel: pass`.'],
@@ -244,7 +307,7 @@ def wrong_inputs(m):
     fit(m.Learner(nn.Linear(3, 1), (loader, None), nn.functional.mse_loss, 0.1))
 def detached_loss(m): fit(learner(m, loss=lambda p, t: nn.functional.mse_loss(p, t).detach()))
 
-@entry('04.4', level=2, minutes=25, hints=[
+@entry('04.5', level=2, minutes=25, hints=[
     'Take the twelve lines of the first loop and put the functions of `self._on[...]` between them: after_predict, after_loss, after_backward, after_step. What is left out in validation?',
     'All elements of the batch but the last go into the model, and the last is read for the loss only when it is needed, because a callback may have changed it. Everything is stored on `self`: preds, loss.',
     'Keep a variable `stage` (predict, loss, backward, step) and wrap it all in `try: ... except Exception as e: _explain(e, self, stage); raise`. In the first batch call `self._check_targets()` before the loss; a loss with axes is a ValueError. Set the gradients back last.'],
@@ -260,3 +323,120 @@ def one_batch_():
             case('targets that would broadcast against the predictions are refused', column_against_row, raises=ValueError, names='would broadcast', also=fit),
             case('an error in the model says that it was in predict, and the shapes', wrong_inputs, raises=RuntimeError, names=('In predict', '(4, 5)'), also=fit),
             case('an error on the way back says that it was in backward', detached_loss, raises=RuntimeError, names='In backward', also=(learner, fit))]
+
+
+def classifier(m, **kwargs):
+    torch.manual_seed(0)
+    x, y = randn(7, 3), torch.tensor([0, 1, 1, 0, 2, 2, 1])
+    loader = [(x[:2], y[:2]), (x[2:4], y[2:4]), (x[4:], y[4:])]
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))
+    return m.Learner(model, (loader[:2], loader[1:]), kwargs.pop('loss', nn.functional.cross_entropy), 0.1, device='cpu', **kwargs)
+
+def on_the_validation_set(m): return list(classifier(m, metrics=hits).validate())
+def columns_by_name(m): return classifier(m, metrics=hits).validate()._fields
+def on_another_loader(m):
+    learn = classifier(m)
+    return learn.validate(learn.dls.train).valid_loss
+
+def nothing_learnt(m):
+    learn = classifier(m)
+    before = learn.model[0].weight.detach().clone()
+    learn.validate()
+    return dict(same=torch.equal(before, learn.model[0].weight), gradient=learn.model[0].weight.grad, optimizer=learn.opt)
+
+def record_of_the_fit(m):
+    learn = fit(classifier(m))
+    before = rows(learn.recorder)
+    learn.validate()
+    return [rows(learn.recorder) == before, len(learn.recorder.losses)]
+
+def who_takes_part(m):
+    log = []
+    class AlwaysCB(m.Callback):
+        def before_fit(self, learn): log.append('always')
+    class FitOnlyCB(m.Callback):
+        fit_only = True
+        def before_fit(self, learn): log.append('fit only')
+    classifier(m, cbs=[AlwaysCB(), FitOnlyCB()]).validate()
+    return log
+
+def no_validation(m): m.Learner(nn.Linear(3, 3), ([(randn(2, 3), torch.tensor([0, 1]))], []), nn.functional.cross_entropy).validate()
+
+@entry('04.6', level=1, minutes=15, hints=[
+    'A validation pass on its own is a run of one epoch with a single pass, on which nothing is trained. Who takes part in it, and who writes down what?',
+    'The callbacks of `_quiet`, those that are not for fits alone, and a Recorder of its own, so that the record of the last fit stays.',
+    '`self._run(1, [(loader, False)], callbacks)`; the row of the recorder, without epoch and time, becomes a named tuple. The given loader, or `_nonempty` of the validation set.'],
+    why='A Recorder that belongs to the Learner would begin anew with each run and lose the curves of the training. With one of its own, validating costs no more than looking.')
+def validate():
+    return [case('loss and metrics of the validation set, without dropout', on_the_validation_set, also=(classifier, hits)),
+            case('they have names, valid_loss first', columns_by_name, also=(classifier, hits)),
+            case('another loader may be given', on_another_loader, also=classifier),
+            case('nothing is learnt', nothing_learnt, also=classifier),
+            case('the record of the last fit stays', record_of_the_fit, also=(classifier, fit, rows)),
+            case('callbacks for fits alone take no part', who_takes_part, also=classifier),
+            case('an empty validation set is refused', no_validation, raises=ValueError, names='valid')]
+
+
+def all_in_order(m):
+    preds, targets = classifier(m).get_preds()
+    return dict(preds=preds, targets=targets)
+
+def probabilities(m): return classifier(m).get_preds()[0].sum(1)
+def outputs_themselves(m): return classifier(m).get_preds(act=lambda x: x)[0]
+def other_loader(m):
+    learn = classifier(m)
+    return learn.get_preds(learn.dls.train)
+
+def squared_error(m):
+    loader = [(randn(2, 3), randn(2, 1, seed=1))]
+    torch.manual_seed(0)
+    return m.Learner(nn.Linear(3, 1), (loader, loader), nn.functional.mse_loss, device='cpu').get_preds()
+
+def changed_on_the_way(m):
+    class TwiceCB(m.Callback):
+        def after_predict(self, learn): learn.preds = learn.preds*2
+    return classifier(m, cbs=TwiceCB()).get_preds(act=lambda x: x)[0]
+
+def no_loss_needed(m):
+    def refuse(preds, targets): raise ZeroDivisionError
+    return classifier(m, loss=refuse).get_preds()[1]
+
+def half_precision(m):
+    class HalfCB(m.Callback):
+        def after_predict(self, learn): learn.preds = learn.preds.bfloat16()
+    return classifier(m, cbs=HalfCB()).get_preds(act=lambda x: x)[0].dtype
+
+def one_input(m):
+    learn = classifier(m)
+    label, i, probs = learn.predict(randn(3))
+    return dict(label=label, index=i, probs=probs)
+
+def with_names(m):
+    from mylib.dataloader import DataLoaders, TensorDataset
+    ds = TensorDataset(randn(4, 3), torch.tensor([0, 1, 2, 0]), vocab=['cat', 'dog', 'cow'])
+    torch.manual_seed(0)
+    learn = m.Learner(nn.Linear(3, 3), DataLoaders.from_datasets(ds, ds, batch_size=2, seed=0), nn.functional.cross_entropy, device='cpu')
+    return learn.predict(randn(3))[:2]
+
+def mode_afterwards(m):
+    learn = classifier(m)
+    learn.get_preds(), learn.predict(randn(3))
+    return [learn.preds, learn.batch, learn.model[0].weight.grad]
+
+@entry('04.7', level=2, minutes=25, hints=[
+    'A pass on which predictions are collected and nothing else is computed. Which event sees them, and how does one leave a batch from there?',
+    'A callback with a high `order`, so that others have changed the predictions before, appends them and the targets and raises CancelBatchException: no loss is needed. A run of one pass without training, then everything is joined.',
+    '`to_cpu` of both in `after_predict`. `torch.cat`, and the activation that is given, or `_activation(self.loss_func)`. `predict` makes a loader of one batch of one input, [(x[None], torch.zeros(1))], and takes the first row; the label comes from `self.dls.vocab` if there is one.'],
+    why='Each batch goes to the CPU at once, so that the predictions of a large set do not fill the GPU. The activation belongs to the loss, which alone knows what the outputs are.')
+def get_preds():
+    return [case('probabilities and targets of the validation set, in its order, without dropout', all_in_order, also=classifier),
+            case('the probabilities of an item sum to 1', probabilities, also=classifier),
+            case('act is applied instead', outputs_themselves, also=classifier),
+            case('another loader may be given', other_loader, also=classifier),
+            case('a loss without an activation leaves the outputs as they are', squared_error),
+            case('what callbacks made of the predictions is what is collected', changed_on_the_way, also=classifier),
+            case('the loss is not computed', no_loss_needed, also=classifier),
+            case('half precision comes back as float32', half_precision, also=classifier),
+            case('predict: label, number and probabilities of one input', one_input, also=classifier),
+            case('predict: the label is a name if there are names', with_names),
+            case('the Learner is left as it was', mode_afterwards, also=classifier)]

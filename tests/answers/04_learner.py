@@ -23,6 +23,19 @@ WRONG = {
         ('self.fold()\n        return self.total', 'return self.total', 'one batch'),
     ],
     '04.3': [
+        ("learn.opt.param_groups[-1]['lr'])\n        if self._active", "learn.opt.param_groups[0]['lr'])\n        if self._active", 'the rate of the last one'),
+        ("if learn.training: self.lrs.append", "self.lrs.append", 'the learning rate of each training batch'),
+        ('        if learn.training: self.losses += vals\n', '        self.losses += vals\n', 'the loss of each training batch'),
+        ('self._loss.add(learn.loss, _count(targets))', 'self._loss.add(learn.loss, 1)', 'weighted by the number of targets'),
+        ('        for m in [self._loss, *self._metrics]: m.reset()\n', '', 'weighted by the number of targets'),
+        ("m.name if kind == 'valid' else f'train_{m.name}'", 'm.name', 'metrics of the training batches'),
+        ('self._metrics if self.train_metrics or not learn.training else []', 'self._metrics', 'a row for each epoch'),
+        ("        self.rows[-1]['time'] = self.rows[-1].pop('time')  # the last column\n", '', 'the last column'),
+        ('        if learn.training: self.losses += self._loss.fold()\n', '', 'cut short'),
+        ('if any(map(math.isnan, vals)):', 'if False:', 'bad input is accepted'),
+        ("self.losses, self.lrs, self.rows, self.sched, self._loss = [], [], [], {}, Metric(name='loss')", "self._loss = Metric(name='loss')", 'a second fit'),
+    ],
+    '04.4': [
         ('if cleanup: stack.callback(cleanup, self)\n                if before: before(self)', 'if before: before(self)\n                if cleanup: stack.callback(cleanup, self)', 'a clean-up runs if its before has begun'),
         ('except cancel: pass', 'except Exception: pass', 'other errors come out'),
         ('except cancel: pass', 'except (CancelFitException, CancelEpochException, CancelBatchException): pass', 'only the given kind'),
@@ -65,7 +78,7 @@ def _phase(self:Learner, name, body, cancel):
         for f in self._on['after_' + name]: f(self)
 ''', 'skips what comes after'),
     ],
-    '04.4': [
+    '04.5': [
         ('        self.opt.zero_grad()\n', '', 'their losses and the weights after them'),
         ("for f in on['after_step']: f(self)\n        self.opt.zero_grad()", "self.opt.zero_grad()\n        for f in on['after_step']: f(self)", 'the order of the events'),
         ('if not self.training: return\n', '\n', 'element 0 of tensors does not require grad'),
@@ -76,5 +89,24 @@ def _phase(self:Learner, name, body, cancel):
         ('_explain(e, self, stage)\n', 'pass\n', 'a message without'),
         ("stage = 'backward'\n", 'pass\n', "without 'In backward'"),
         ('self.opt.step()', 'with torch.no_grad():\n            for p in self.model.parameters(): p.add_(p.grad, alpha=self.lr)', 'weights after them'),
+    ],
+    '04.6': [
+        ("self._nonempty('valid') if dl is None else dl, False", "self._nonempty('valid'), False", 'another loader'),
+        ("k not in ('epoch', 'time')", "k != 'time'", 'loss and metrics'),
+        ("self._nonempty('valid') if dl is None else dl, False", "self.dls.valid if dl is None else dl, False", 'an empty validation set'),
+        ('[cb for cb in self.cbs if not cb.fit_only]', '[]', 'take no part'),
+    ],
+    '04.7': [
+        ('        raise CancelBatchException\n', '', 'the loss is not computed'),
+        ('order = 100', 'order = -100', 'what callbacks made'),
+        ('(act or _activation(self.loss_func))(torch.cat(got.preds))', 'torch.cat(got.preds)', 'probabilities and targets'),
+        ('(act or _activation(self.loss_func))', '(act or softmax)', 'without an activation'),
+        ('(act or _activation(self.loss_func))', '_activation(self.loss_func)', 'act is applied'),
+        ("to_cpu(learn.preds)", 'learn.preds', 'half precision'),
+        ("[(self._nonempty('valid') if dl is None else dl, False)]", "[(self._nonempty('valid'), False)]", 'another loader'),
+        ('(vocab[i] if vocab else i)', 'i', 'the label is a name'),
+        ('int(probs.argmax())', 'probs.argmax()', 'predict: label, number'),
+        ('(got.preds[0])[0]', '(got.preds[0])', 'predict: label, number'),
+        ('self.preds.append(to_cpu(learn.preds))', 'self.preds.insert(0, to_cpu(learn.preds))', 'in its order'),
     ],
 }
