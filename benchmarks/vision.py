@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Time to the same validation accuracy beside fastai, Lightning and Keras on torch, with the same network in one run.
 
-Fashion-MNIST's sample (`--full`: the full set) in memory, `small_resnet` in channels last, under bfloat16 autocast where the processor has it;
-label smoothing 0.1, PyTorch's fused AdamW, a one-cycle schedule of the learning rate, batches of 128. Each library starts from the same weights and
+Fashion-MNIST's sample (`--full`: the full set) in memory; `small_resnet` under bfloat16 autocast where the processor has it, or with `--net small_cnn` the
+three convolutions of `mylib-train` in float32, whose steps are ten times shorter, so that the loop around them counts for more; channels last; label smoothing 0.1, PyTorch's fused AdamW, a one-cycle schedule of the learning rate, batches of 128 or 64. Each library starts from the same weights and
 gets the same batches in the same order, made by the same indexing of tensors (faster than any of their own loaders), with neither progress bar, logger
 nor checkpoint; Keras gets the training step in PyTorch that its guide describes. So all four compute the same numbers, and the accuracies after each epoch
-must be equal: what differs is the library's own loop, and that `Learner.fit` has the allocator keep freed memory. Each run has a process of its own. The clock stops after the first epoch whose validation, by the library itself, reaches `--target`;
-the first step and the imports are not counted. Several seeds in turns; medians; `ratio` is to ours, in seconds, and `cpu_ratio` in seconds of
-processor time, which with OMP_NUM_THREADS=1 is the quieter measure on a machine with neighbours. The bar: ahead of all three.
+must be equal: what differs is the library's own loop, and that `Learner.fit` has the allocator keep freed memory. Each library has a process of its
+own, with the data in memory that they share (to load it frees large arrays, which moves the allocator too). They take turns, half a second each, and a library's clock runs during its turns only, so that a slow minute of the machine is everybody's.
+It stops after the first epoch whose validation, by the library itself, reaches `--target`; the first step and the imports are not counted.
+`ratio` is to ours, in seconds, the median of the seeds; `cpu_ratio` in seconds of processor time. The bar: ahead of all three.
 Peers that are not installed are left out; `pip install fastai lightning keras` brings them.
 """
-import argparse, contextlib, copy, importlib.util, logging, math, multiprocessing, os, platform, sys, time, warnings
+import argparse, contextlib, copy, importlib.util, logging, math, os, platform, sys, time, warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 os.environ['KERAS_BACKEND'] = 'torch'
 import pandas as pd
 import torch
+import torch.multiprocessing
 import torch.nn.functional as F
 from torch import nn
 
@@ -26,6 +28,7 @@ from mylib.dataloader import DataLoaders, TensorDataset
 from mylib.datasets import fashion_mnist
 from mylib.learner import Callback, CancelFitException
 from mylib.schedule import SchedCB
+from mylib.train import small_cnn
 from mylib.vision import best_precision, small_resnet, vision_learner
 
 sys.path.insert(0, str(Path(__file__).parents[1]/'tests'))
@@ -54,27 +57,65 @@ class HalfNet(nn.Module):
         with torch.autocast('cpu', torch.bfloat16): return self.net(x).float()
 
 
+class Turns:
+    "A baton that goes round between processes."
+    def __init__(self, n, context): self.batons, self.running = [context.Semaphore(0) for _ in range(n)], context.Array('b', [True]*n)
+    def start(self): self.batons[0].release()
+
+    def wait(self, i):
+        if not self.batons[i].acquire(timeout=900): raise TimeoutError('the process that has its turn does not pass it on')
+
+    def pass_on(self, i):
+        n = len(self.batons)
+        after = [j % n for j in range(i + 1, i + 1 + n) if self.running[j % n]]
+        if after: self.batons[after[0]].release()
+
+    def leave(self, i):
+        self.running[i] = False
+        self.pass_on(i)
+
+
 class Batches:
-    "Whole batches by index; a pass depends on the seed and its number."
-    def __init__(self, x, y, batch_size, seed=None): self.x, self.y, self.batch_size, self.seed, self.epoch = x, y, batch_size, seed, 0
+    "Whole batches by index; a pass depends on the seed and its number. `turn` is called before each batch."
+    def __init__(self, x, y, batch_size, seed=None, turn=lambda: None): self.x, self.y, self.batch_size, self.seed, self.turn, self.epoch = x, y, batch_size, seed, turn, 0
+
     def __len__(self): return len(self.x)//self.batch_size if self.seed is not None else -(-len(self.x)//self.batch_size)
 
     def __iter__(self):
         g = torch.Generator().manual_seed(1000*(self.seed or 0) + self.epoch)
         self.epoch += 1
         order = torch.randperm(len(self.x), generator=g) if self.seed is not None else torch.arange(len(self.x))
-        for idx in order.split(self.batch_size)[:len(self)]: yield self.x.index_select(0, idx), self.y.index_select(0, idx)
+        for idx in order.split(self.batch_size)[:len(self)]:
+            self.turn()
+            yield self.x.index_select(0, idx), self.y.index_select(0, idx)
 
 
 class Clock:
-    "Seconds since the end of the first step, until the end of the first epoch that reaches the target, and the accuracies so far."
-    def __init__(self, target): self.target, self.start, self.seconds, self.cpu, self.accuracy = target, None, None, None, []
-    def begin(self): self.start = self.start or (time.perf_counter(), time.process_time())
+    "Seconds of wall clock and processor after the first step, in turns of its own only, until the end of the first epoch that reaches the target."
+    def __init__(self, target, others=lambda: None):
+        self.target, self.others, self.since, self.spent, self.done, self.accuracy, self.turn_ends = target, others, None, (0., 0.), False, [], 0.
+
+    def begin(self):
+        if not self.done: self.since = self.since or (time.perf_counter(), time.process_time())
+
+    def stop(self):
+        if self.since: self.spent = tuple(s + now - then for s, now, then in zip(self.spent, (time.perf_counter(), time.process_time()), self.since, strict=True))
+        running, self.since = bool(self.since), None
+        return running
+
+    def turn(self):
+        if time.perf_counter() < self.turn_ends: return
+        running = self.stop()
+        self.others()
+        self.turn_ends = time.perf_counter() + 0.5
+        if running: self.begin()
 
     def reached(self, acc):
         self.accuracy.append(round(float(acc), 4))
-        if self.seconds is None and acc >= self.target: self.seconds, self.cpu = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
-        return self.seconds is not None
+        if not self.done and acc >= self.target:
+            self.stop()
+            self.done = True
+        return self.done
 
 
 def ours(model, train, valid, a, clock):
@@ -190,23 +231,53 @@ def with_keras(model, train, valid, a, clock):
     return fit
 
 
+def resnet():
+    net = small_resnet(c_in=1)
+    return HalfNet(net) if best_precision('cpu') == 'bf16' else net
+
+
+NETS = dict(small_resnet=(resnet, 128), small_cnn=(small_cnn, 64))
 LIBRARIES = dict(mylib=ours, fastai=with_fastai, lightning=with_lightning, keras=with_keras)
+
+
+def take_part(turns, i, data):
+    "Make this process the `i`-th of those that take turns."
+    global TURNS, PLACE, DATA
+    TURNS, PLACE, DATA = turns, i, data
+
+
+def others():
+    TURNS.pass_on(PLACE)
+    TURNS.wait(PLACE)
 
 
 def one(name, seed, a):
     "A run of one library, in a process of its own: what one does to the allocator of the process would serve the others too."
-    warnings.filterwarnings('ignore')
-    with contextlib.suppress(ImportError): torchvision()  # first, since Lightning imports it
-    (x, y), valid = (s.tensors() for s in fashion_mnist(full=a.full))
-    x, y = x[:a.limit], y[:a.limit]
-    set_seed(seed)
-    net = small_resnet(c_in=1).to(memory_format=torch.channels_last)
-    net = HalfNet(net) if best_precision('cpu') == 'bf16' else net
-    warm = Clock(0.)  # a fit on two batches, so that nothing is imported or built on the clock
-    LIBRARIES[name](copy.deepcopy(net), Batches(x[:2*a.batch_size], y[:2*a.batch_size], a.batch_size, seed), Batches(*(t[:500] for t in valid), 500), a, warm)(1)
-    clock = Clock(a.target)
-    LIBRARIES[name](net, Batches(x, y, a.batch_size, seed), Batches(*valid, 2*a.batch_size), a, clock)(a.epochs)
-    return dict(library=name, seed=seed, seconds=clock.seconds or float('nan'), cpu=clock.cpu or float('nan'), accuracies=clock.accuracy)
+    TURNS.wait(PLACE)
+    try:
+        warnings.filterwarnings('ignore')
+        with contextlib.suppress(ImportError): torchvision()  # first, since Lightning imports it
+        (x, y), valid = DATA
+        set_seed(seed)
+        net = NETS[a.net][0]().to(memory_format=torch.channels_last)
+        warm = Clock(0.)  # a fit on two batches, so that nothing is imported or built on the clock
+        LIBRARIES[name](copy.deepcopy(net), Batches(x[:2*a.batch_size], y[:2*a.batch_size], a.batch_size, seed), Batches(*(t[:500] for t in valid), 500), a, warm)(1)
+        clock = Clock(a.target, others)
+        LIBRARIES[name](net, Batches(x, y, a.batch_size, seed, clock.turn), Batches(*valid, 2*a.batch_size, turn=clock.turn), a, clock)(a.epochs)
+        seconds, cpu = clock.spent if clock.done else (float('nan'), float('nan'))
+        return dict(library=name, seed=seed, seconds=seconds, cpu=cpu, accuracies=clock.accuracy)
+    finally: TURNS.leave(PLACE)
+
+
+def race(libraries, seed, data, a):
+    "A row for each library, all on the same seed."
+    context = torch.multiprocessing.get_context('spawn')
+    turns = Turns(len(libraries), context)
+    with contextlib.ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, context, take_part, (turns, i, data))) for i in range(len(libraries))]
+        runs = [pool.submit(one, name, seed, a) for pool, name in zip(pools, libraries, strict=True)]
+        turns.start()
+        return [r.result() for r in runs]
 
 
 def main():
@@ -215,27 +286,31 @@ def main():
     p.add_argument('--epochs', type=int, default=5)
     p.add_argument('--target', type=float, default=0.88)
     p.add_argument('--lr', type=float, default=5e-3)
-    p.add_argument('--batch-size', type=int, default=128)
+    p.add_argument('--net', choices=NETS, default='small_resnet')
+    p.add_argument('--batch-size', type=int, help='default: 128, or 64 for small_cnn')
     p.add_argument('--full', action='store_true', help='the full set, when it is here')
     p.add_argument('--limit', type=int, help='only so many training images, to try the script')
     p.add_argument('--only', nargs='*', help='some of mylib, fastai, lightning, keras')
     a = p.parse_args()
+    a.batch_size = a.batch_size or NETS[a.net][1]
     libraries = list(LIBRARIES)
     for name in list(libraries)[1:]:
         if a.only and name not in a.only: libraries.remove(name)
         elif not importlib.util.find_spec(name):
             print(f'{name} is not installed (pip install {name}) and left out')
             libraries.remove(name)
+    data = [[t[:n].clone().share_memory_() for t in s.tensors()] for s, n in zip(fashion_mnist(full=a.full), (a.limit, None), strict=True)]
     rows = []
     for seed in range(a.rounds):
-        for name in libraries[::-1 if seed % 2 else 1]:
-            with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool: rows.append(pool.submit(one, name, seed, a).result())
-            print(rows[-1], flush=True)
+        for row in race(libraries[::-1 if seed % 2 else 1], seed, data, a):
+            rows.append(row)
+            print(f"seed {seed}, {row['library']}: {row['seconds']:.2f} s, {row['cpu']:.2f} of processor time, accuracies {row['accuracies']}", flush=True)
     runs = pd.DataFrame(rows).pivot(index='seed', columns='library')
     ratios, cpu = (runs[k].div(runs[k]['mylib'], axis=0) for k in ('seconds', 'cpu'))
     same = runs.accuracies.apply(lambda r: r.map(lambda o: o == r['mylib']), axis=1).all()
     t = pd.DataFrame(dict(seconds=runs.seconds.median(), ratio=ratios.median(), least=ratios.min(), most=ratios.max(), cpu_ratio=cpu.median(), same_accuracies=same)).loc[libraries]
-    print(f'{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {"bfloat16" if best_precision("cpu") == "bf16" else "float32"}; seconds to {a.target:.1%}, {a.limit or (50_000 if a.full else 10_000):,} images')
+    half = a.net == 'small_resnet' and best_precision('cpu') == 'bf16'
+    print(f'{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {a.net} in {"bfloat16" if half else "float32"}; seconds to {a.target:.1%}, {a.limit or (50_000 if a.full else 10_000):,} images')
     print(t.round(3).to_string())
     print('ratio: to ours, median of the seeds; the bar: above 1 for every peer')
 
