@@ -290,12 +290,12 @@ def transposed(m): return summed(m, [[randn(2, 3, seed=r).T] for r in range(2)])
 def how_many_calls(m):
     calls = []
     summed(m, [[randn(2, 3, seed=r), randn(4, seed=r + 5)] for r in range(2)], calls)
-    return calls
+    return len(calls)
 
 def nothing_to_send(m):
     calls = []
     summed(m, [[], []], calls)
-    return calls
+    return len(calls)
 
 def gradients(m, values, frozen=(), n_groups=1, calls=None):
     "`values` holds, for each process, the gradients of its parameters, or None; gives what they are afterwards."

@@ -1,5 +1,5 @@
 "Lesson 17a: AWD-LSTM."
-import math
+import math, re
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -40,7 +40,7 @@ def reading(m, model=None, train=2, valid=1, cbs=()):
 def around_each_pass(m):
     learn = reading(m)
     with learn.no_progress(): learn.fit(2)
-    return [''.join(o[0] for o in learn.model.log).replace('rr', 'r')]
+    return re.sub('r+', 'r', ''.join(o[0] for o in learn.model.log))
 
 def not_between_batches(m):
     learn = reading(m, train=4)
