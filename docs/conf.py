@@ -19,6 +19,7 @@ myst_links_external_new_tab = False
 add_module_names = False
 toc_object_entries_show_parents = 'hide'
 viewcode_line_numbers = True
+viewcode_follow_imported_members = False  # the source of DATA is not that of pathlib
 
 html_context = dict(default_mode='auto')
 html_theme = 'sphinx_book_theme'

@@ -2,7 +2,7 @@
 """Build the site: `python docs/make_site.py` writes pages into docs/_build/src and lets Sphinx make docs/_build/html of them.
 
 Nothing is executed: notebooks come with their stored outputs, nbdev processes them, signatures and parameters are read from `mylib`."""
-import argparse, ast, csv, html, importlib, inspect, json, math, os, re, shutil, subprocess, sys, time
+import argparse, ast, csv, dataclasses, html, importlib, inspect, json, math, os, re, shutil, subprocess, sys, time
 from configparser import ConfigParser
 from functools import cached_property
 from pathlib import Path
@@ -100,10 +100,12 @@ def signature(obj, name):
 
 
 def literal(v):
-    "A default value without addresses."
+    "A default value without addresses, and without digits that nobody reads."
     if inspect.isclass(v) or inspect.isroutine(v): return v.__name__
     if hasattr(v, 'func'): return literal(v.func)
-    text = repr(v)
+    if type(v) is tuple and any(map(callable, v)): return f'({", ".join(map(literal, v))}{"," if len(v) == 1 else ""})'
+    if v is dataclasses._HAS_DEFAULT_FACTORY: return '...'
+    text = re.sub(r'\d\.\d{9,}(?!e)', lambda m: f'{float(m[0]):.5g}', repr(v))
     return text if not re.search(r'<.*>|\n', text) and len(text) < 60 else f'{type(v).__name__}(...)'
 
 
@@ -136,11 +138,11 @@ def code(s): return f'`{s}`' if s else ''
 def cell(s): return s.replace('|', r'\|').replace('\n', ' ')
 
 
-def table(rows):
-    "The parameters as a Markdown table; a column of defaults only where there are some."
+def table(rows, link=str):
+    "The parameters as a Markdown table, their defaults and meanings with links; a column of defaults only where there are some."
     if not rows: return ''
     cols = [('Parameter', [('returns' if r[0] == 'returns' else code(r[0])) + (f' [{plain(r[1])}]{{.type}}' if r[1] else '') for r in rows]),
-            ('Default', [cell(code(r[2])) for r in rows]), ('Meaning', [cell(plain(r[3]).replace(r'\|', '|')) for r in rows])]
+            ('Default', [cell(link(code(r[2]))) for r in rows]), ('Meaning', [cell(link(plain(r[3]).replace(r'\|', '|'))) for r in rows])]
     cols = [(k, v) for k, v in cols if any(v)]
     lines = ['| ' + ' | '.join(k for k, _ in cols) + ' |', '|' + '---|'*len(cols)]
     return '\n'.join(lines + ['| ' + ' | '.join(v[i] for _, v in cols) + ' |' for i in range(len(rows))])
@@ -227,7 +229,7 @@ class Names:
         to = lambda text, k: f'[{text}](/{known[k].doc})' if k in known else text
         def word(m):
             full = self.find(m[1], lesson)
-            return to(m[0], m[1]) if full is None else f'{{py:obj}}`{m[1]} <mylib.{full}>`'
+            return (to(m[0], m[1]) if '_' in m[1] else m[0]) if full is None else f'{{py:obj}}`{m[1]} <mylib.{full}>`'
         def number(m):
             ks = re.findall(NUMBER, m[0])
             return to(m[0], ks[0]) if len(ks) == 1 else re.sub(NUMBER, lambda n: to(n[0], n[0]), m[0])
@@ -367,7 +369,7 @@ def output(o):
     if 'text/html' in data:
         s = ''.join(data['text/html']) if isinstance(data['text/html'], list) else data['text/html']
         s = re.sub(r'<style scoped>.*?</style>', '', s, flags=re.S).replace('border="1" ', '').replace('style="text-align: right;"', '')
-        s = re.sub(r'<table(?![^>]* class=)', '<table class="dataframe"', re.sub(r'<th></th>', '<td></td>', s))
+        s = re.sub(r'<table(?![^>]* class=)', '<table class="dataframe"', re.sub(r'<th(?: class="blank[^>]*)?>(?:&nbsp;)?</th>', '<td></td>', s))
         data['text/html'] = re.sub(r'(<td[^>]*>)([^<]{60,})</td>', r'\1<div class="long">\2</div></td>', s)
     return o
 
@@ -396,9 +398,9 @@ def api_page(module, names, twins):
     def entry(qual, kind, obj, members=()):
         sig = '' if kind in ('data', 'property') else signature(obj, qual)
         opts = ':classmethod:\n' if kind == 'classmethod' else ''
-        body = [f'{type(obj).__name__}: {value(obj)}'] if kind == 'data' else [names.link(plain_doc(obj), l)]
+        body = [value(obj)] if kind == 'data' else [names.link(plain_doc(obj), l)]
         if kind == 'patch': body.append('Added to the class by importing this module.')
-        if kind != 'data': body.append(names.link(table(params(obj.fget if kind == 'property' else obj)), l))
+        if kind != 'data': body.append(table(params(obj.fget if kind == 'property' else obj), lambda s: names.link(s, l)))
         twin = twins.get(f'{module}.{qual}', {})
         if '.' not in qual or kind == 'patch':
             bits = [f'Built in {origin(module, qual, names)}']
@@ -424,8 +426,11 @@ def plain_doc(obj):
 
 
 def value(obj):
-    text = repr(obj)
-    return code(text) if len(text) < 600 and '`' not in text else f'{len(obj)} entries' if hasattr(obj, '__len__') else ''
+    "Type and value of a public object; for one that holds functions what the first of them says, for a file its place in the repository."
+    kind, text = type(obj).__name__, repr(obj)
+    if isinstance(obj, Path): return f'Path: {code(obj.relative_to(ROOT).as_posix() if obj.is_relative_to(ROOT) else obj.name)}'
+    if ' at 0x' in text: return f'{kind}: {plain(d)}' if (d := next((o.__doc__ for o in obj if inspect.isfunction(o) and o.__doc__), '')) else f'A {kind}.'
+    return f'{kind}: {code(text)}' if len(text) < 600 and '`' not in text else f'{kind}: {len(obj)} entries' if hasattr(obj, '__len__') else kind
 
 
 def api_index(names):

@@ -55,6 +55,7 @@ def test_words_in_backticks(names):
     assert link('In lesson 03, in lesson 04 and in lesson 98') == 'In [lesson 03](/lessons/03_losses), in lesson 04 and in lesson 98'
     assert link('lessons 02 to 03a, 04 and 05.') == 'lessons [02](/lessons/02_backprop) to [03a](/lessons/03a_dataloader), 04 and [05](/lessons/05_schedule).'
     assert link('03_losses, `05_schedule`, 04_learner, 05_nothing') == '[03_losses](/lessons/03_losses), [`05_schedule`](/lessons/05_schedule), 04_learner, 05_nothing'
+    assert link('`03` `10` `05_schedule`') == '`03` `10` [`05_schedule`](/lessons/05_schedule)', 'numbers may be just numbers'
     assert link('[lesson 03](x) and $`Learner`$') == '[lesson 03](x) and $`Learner`$'
 
 
@@ -94,6 +95,7 @@ def test_tables_of_outputs():
     html = lambda s: site.output(dict(data={'text/html': [s]}))['data']['text/html']
     assert html('<table id="T_1"><tr><td>1</td></tr></table>') == '<table class="dataframe" id="T_1"><tr><td>1</td></tr></table>', 'others are light in the dark'
     assert html('<table border="1" class="dataframe">') == '<table class="dataframe">'
+    assert html('<th></th><th class="blank level0" >&nbsp;</th><th class="blank">1</th>') == '<td></td><td></td><th class="blank">1</th>', 'a heading has words'
     assert html('<td class="data">' + 'x'*60 + '</td>') == '<td class="data"><div class="long">' + 'x'*60 + '</div></td>'
 
 
@@ -119,6 +121,15 @@ def test_signatures():
     assert '| `k` [int]{.type} | `3` |  |' in site.table(site.params(f))
     assert site.plain('a*b `c*d` <x> $e$ {f}') == r'a\*b `c*d` \<x\> \$e\$ \{f\}'
     assert site.literal(object()) == 'object(...)' and site.literal(functools.partial(sorted, key=len)) == 'sorted'
+    assert site.literal((len, dict)) == '(len, dict)' and site.literal((0.75, 4/3, 1e-10)) == '(0.75, 1.3333, 1e-10)'
+    assert site.signature(importlib.import_module('mylib.judge').Case, 'Case').endswith("inputs=..., shown='')")
+    assert '`k` [int]' in site.table(site.params(f), lambda s: s.replace('k', 'K').replace('c) logits', 'C')) and '(n,C |' in site.table(site.params(f), lambda s: s.replace('c) logits', 'C')), 'links in meanings, none in names'
+
+
+def test_values():
+    optim, datasets = (importlib.import_module(f'mylib.{m}') for m in ('optim', 'datasets'))
+    assert site.value(datasets.DATA) == 'Path: `mylib/data`' and site.value((1, 2)) == 'tuple: `(1, 2)`'
+    assert site.value(optim.sgd_step) == f'Part: {optim.sgd_step.f.__doc__}' and site.value(optim.exp_avg) == 'A Part.', 'no addresses'
 
 
 def resolve(dotted):
@@ -306,6 +317,12 @@ def test_links_and_anchors_resolve(parsed, html):
 def test_pictures_have_alternatives(parsed):
     bad = [(n, src) for n, p in parsed.items() for src, alt in p.images if len(alt) < 20 or alt.startswith('_images') or alt.startswith('../_images')]
     assert not bad, bad[:20]
+
+
+def test_names_of_functions_stand_apart():
+    import mathml
+    space = '<mspace width="0.17em"/>'
+    assert f'<mi>x</mi>{space}<mi>ln</mi>{space}<mi>p</mi>' in mathml.convert(r'x\ln p') and space not in mathml.convert(r'\ln(p)')
 
 
 def test_formulas_hold_no_prose(html):

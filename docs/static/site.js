@@ -13,10 +13,15 @@ function reachable() {
 window.addEventListener('load', reachable);
 window.addEventListener('resize', reachable);
 document.addEventListener('toggle', reachable, true);
-// The arrows in the menu have no words of their own.
-window.addEventListener('DOMContentLoaded', () => document.querySelectorAll('summary').forEach(s => {
-  if (!s.textContent.trim()) s.setAttribute('aria-label', 'Pages under ' + (s.closest('li')?.querySelector('a')?.textContent.trim() || 'this'));
-}));
+// The arrows in the menu have no words of their own, and the sidebar with the name of the site no landmark.
+window.addEventListener('DOMContentLoaded', () => {
+  document.querySelectorAll('summary').forEach(s => {
+    if (!s.textContent.trim()) s.setAttribute('aria-label', 'Pages under ' + (s.closest('li')?.querySelector('a')?.textContent.trim() || 'this'));
+  });
+  const bar = document.getElementById('pst-primary-sidebar');
+  bar?.setAttribute('role', 'region');
+  bar?.setAttribute('aria-label', 'This site');
+});
 // A result that leads to an anchor without words is summed up by its page; Sphinx's search would stop there.
 window.addEventListener('DOMContentLoaded', () => {
   if (typeof Search === 'undefined') return;
