@@ -1,5 +1,5 @@
 "Lesson 05a: checkpoints."
-import math, os, tempfile, warnings
+import json, math, os, tempfile, warnings
 from pathlib import Path
 from unittest.mock import patch
 
@@ -8,6 +8,59 @@ import torch
 from torch import nn
 
 from mylib.judge import case, entry, randn
+
+
+def packed(m, o):
+    "There and back, by way of JSON text; and how many tensors lie beside it."
+    tensors = {}
+    text = json.dumps(m._pack(o, tensors))
+    return dict(back=m._unpack(json.loads(text), tensors), tensors=len(tensors))
+
+def plain_values(m): return packed(m, ['cat', 1, 2.5, True, None])
+def nested(m): return packed(m, {'a': [1, (2, 'b')], 'c': {'d': ([], ())}})
+def tensors_inside(m): return packed(m, {'w': randn(2, 3), 'more': [torch.tensor(7), (torch.tensor([True]),)]})
+def keys_of_any_kind(m): return list(packed(m, {0: 'zero', (1, 2): 'pair', 'k': 1})['back'].items())
+def arrays_inside(m): return packed(m, [np.arange(3, dtype=np.uint32), np.array([[0.5]]), np.array([1, 2], dtype=np.int16)])['back']
+def numbers_of_numpy(m): return packed(m, [np.float64(2.5), np.int64(3)])['back']
+def treacherous_names(m): return packed(m, {'tensor': 't0', 'dict': [1], 'list': {'tuple': 2}})['back']
+def infinite_numbers(m): return packed(m, [float('inf'), float('nan')])['back']
+
+def parameter_with_gradient(m):
+    back = packed(m, [nn.Parameter(torch.ones(2))])['back'][0]
+    return [back, back.requires_grad]
+
+def copies(m):
+    w, tensors = torch.ones(3), {}
+    text = m._pack([w, w.view(3, 1).expand(3, 2)], tensors)
+    w += 5
+    return dict(back=m._unpack(text, tensors), contiguous=all(t.is_contiguous() for t in tensors.values()))
+
+def text_only(m):
+    "Nothing of a tensor is in the text."
+    return '0.625' in json.dumps(m._pack([torch.tensor([0.625])], {}))
+
+def a_set(m): m._pack({'seen': {1, 2}}, {})
+def an_object(m): m._pack([object()], {})
+
+@entry('05a.1', level=2, minutes=25, hints=[
+    'JSON knows lists, strings, numbers and dicts with strings as keys. What is lost on the way there, and how can each container say what it was?',
+    'Give every container a wrapper, a dict with one key that says the kind: tensor, array, dict, list, tuple. A dict becomes a list of pairs, so that its keys may be anything. Plain values need no wrapper.',
+    'A tensor goes into `tensors` under a new name (detached, on the CPU, contiguous, cloned), and the wrapper holds the name. An array travels as a tensor with its dtype beside it; uint32, which old versions of PyTorch do not have, as int64. Whatever is left over is a TypeError that names its type.'],
+    why='A pickle would do all this in one call, and would run whatever code a file brings along when it is loaded. Because every dict is wrapped, a dict of yours with the key "tensor" is not mistaken for a wrapper.')
+def packing():
+    return [case('strings, numbers, truth values and None', plain_values, also=packed),
+            case('lists stay lists and tuples tuples, at any depth', nested, also=packed),
+            case('tensors lie beside the text', tensors_inside, also=packed),
+            case('nothing of a tensor is in the text', text_only),
+            case('keys may be numbers and tuples', keys_of_any_kind, also=packed),
+            case('arrays keep their dtype', arrays_inside, also=packed),
+            case('numbers of NumPy become plain ones', numbers_of_numpy, also=packed),
+            case('a dict with keys like those of the wrappers', treacherous_names, also=packed),
+            case('infinity and nan', infinite_numbers, also=packed),
+            case('a parameter comes back without a gradient', parameter_with_gradient, also=packed),
+            case('tensors are copies, each with its own memory', copies),
+            case('a set is refused, by name', a_set, raises=TypeError, names='set'),
+            case('an object is refused, by name', an_object, raises=TypeError, names='object')]
 
 
 def there_and_back(m, state):
@@ -82,7 +135,7 @@ def weights_of_a_model(m):
 
 def absent(m): m.load_state('nowhere.safetensors')
 
-@entry('05a.1', level=3, minutes=30, hints=[
+@entry('05a.2', level=3, minutes=30, hints=[
     'Of the state, `_pack` makes JSON data and fills a dict with the tensors. Where does each of them go in a safetensors file, and at which moment may the file get its name?',
     'Tensors as tensors; the text of the JSON and the digest into the metadata, which is a dict of strings. Write under another name in the same folder, `os.fsync`, then `os.replace`. In a `finally` the other file goes, if it is still there.',
     'Loading: FileNotFoundError first. `safe_open(..., framework="pt")` has `metadata()`, `keys()` and `get_tensor`; what it raises becomes a CheckpointError that names the file. Then a mark of your own in the metadata, then the digest, and only then `_unpack`.'],
@@ -235,7 +288,7 @@ def every_zero(m): m.CheckpointCB('x', every=0)
 
 RUN = (learner, fit, stop_at, Counter, same)
 
-@entry('05a.2', level=3, minutes=45, seconds=90, hints=[
+@entry('05a.3', level=3, minutes=45, seconds=90, hints=[
     'Two halves, writing and going on. For the writing: at which events is a checkpoint due, and which position does each of them have, as epoch and number of batches done?',
     'The lesson says when what is put back: model, optimizer and position before the fit (`_restore`), recorder, other callbacks and generators only when the first pass has begun. File names that sort by age: epoch and batch with leading zeros.',
     'before_fit: refuse files that are there without resume; the newest file that loads, with a warning for each that does not. A checkpoint at the end of an epoch is the beginning of the next one, batch 0: there the callbacks get their state in before_fit, and only the generators in before_epoch. The end of an epoch is the end of the validation, or of the training if there is none.'],
@@ -259,6 +312,136 @@ def checkpoint_cb():
             case('the files of another run are not overwritten', another_run, raises=ValueError, names=('mine', 'resume'), also=(learner, fit)),
             case('to keep nothing is refused', keep_none, raises=ValueError, names='keep'),
             case('every=0 is refused', every_zero, raises=ValueError, names='every')]
+
+
+def watched(m, scores, cb=None, fail_at=None, learn=None, **kwargs):
+    "A run whose metric we choose: what the callback knows after each epoch, and the epoch whose weights the model has at the end."
+    from mylib.learner import Learner
+    todo, weights, known = iter(scores), [], []
+    def score(preds, targets): return next(todo)
+    class NoteCB(m.Callback):
+        order = 71
+        def after_epoch(self, learn):
+            if learn.training: return
+            weights.append(learn.model.weight.detach().clone())
+            known.append((round(cb.best, 4), cb.best_epoch, cb.waited, 'weights kept' if cb.best_weights else 'no weights'))
+            if learn.epoch == fail_at: raise KeyboardInterrupt
+    if learn is None:
+        torch.manual_seed(0)
+        loader = [(randn(4, 3), randn(4, 1, seed=1))]
+        learn = Learner(nn.Linear(3, 1), (loader, loader), nn.functional.mse_loss, 0.1, metrics=score, device='cpu')
+    else: learn.metrics = [score]
+    cb = cb or m.SaveBestCB(**{'monitor': 'score', **kwargs})
+    with learn.no_progress():
+        try: learn.fit(len(scores), cbs=[NoteCB(), cb])
+        except KeyboardInterrupt: pass
+    return dict(known=known, weights_of_epoch=[i for i, w in enumerate(weights) if torch.equal(w, learn.model.weight)][:1])
+
+def rising(m): return watched(m, [0.1, 0.2, 0.3])
+def best_in_the_middle(m): return watched(m, [0.1, 0.5, 0.3, 0.4])
+def equal_best(m): return watched(m, [0.5, 0.5, 0.4])
+def smallest(m): return watched(m, [0.5, 0.2, 0.4], mode='min')
+def at_least_so_much(m): return watched(m, [0.5, 0.53, 0.56, 0.57], min_delta=0.05)
+def large_delta(m): return watched(m, [-5., -6.], min_delta=100.)
+def after_an_interrupt(m): return watched(m, [0.1, 0.5, 0.3, 0.4], fail_at=2)
+
+def two_fits(m):
+    from mylib.learner import Learner
+    torch.manual_seed(0)
+    loader, cb = [(randn(4, 3), randn(4, 1, seed=1))], m.SaveBestCB('score')
+    learn = Learner(nn.Linear(3, 1), (loader, loader), nn.functional.mse_loss, 0.1, device='cpu')
+    return [watched(m, [0.9, 0.8], cb, learn=learn), watched(m, [0.1, 0.2, 0.15], cb, learn=learn), cb.best_weights]
+
+def not_to_be_restored(m):
+    cb = m.EarlyStoppingCB('score', patience=5)
+    return [watched(m, [0.1, 0.5, 0.3], cb), cb.best_weights]
+
+def which_way(m): return {k: m.SaveBestCB(k).sign for k in ('valid_loss', 'error_rate', 'perplexity', 'accuracy', 'f1', 'train_loss')}
+
+def without_validation(m):
+    from mylib.learner import Learner
+    torch.manual_seed(0)
+    learn, cb = Learner(nn.Linear(3, 1), ([(randn(4, 3), randn(4, 1, seed=1))], None), nn.functional.mse_loss, 0.1, device='cpu'), m.SaveBestCB('train_loss')
+    with learn.no_progress(): learn.fit(3, cbs=cb)
+    return [cb.best_epoch, cb.waited]
+
+def state_handed_on(m):
+    a, b = m.EarlyStoppingCB('score'), m.EarlyStoppingCB('score')
+    watched(m, [0.5, 0.4, 0.4], a)
+    b.load_state_dict(a.state_dict())
+    return [b.best, b.best_epoch, b.waited, b.best_weights]
+
+def no_such_column(m): watched(m, [0.5], monitor='acc')
+def strange_mode(m): m.SaveBestCB(mode='best')
+def delta_below_zero(m): m.SaveBestCB(min_delta=-1.)
+
+@entry('05a.4', level=2, minutes=30, hints=[
+    'A score is watched: largest is best, or smallest. How do you treat both alike, and what must be remembered from epoch to epoch?',
+    'Multiply by a sign, and larger is always better. Remember the best score, its epoch, the weights of then if they are wanted, and how many epochs have passed since. Forget it all when a fit begins.',
+    '`after_epoch` comes after each pass: wait for the validation pass if there is one. The first score is always a best; later ones must be larger than best + min_delta. Clone the weights. They go back into the model in `cleanup_fit`, which runs whatever happened, and are forgotten there. If no mode is given, losses, errors and perplexities are to be small. Then `_judge`.'],
+    why='`cleanup_fit` and not `after_fit`: whoever stops a run with Ctrl-C after forty epochs wants the best weights too. `state_dict` values of a model are the living tensors, so keeping them without a clone keeps the last epoch, whatever is written on the label.')
+def monitor():
+    return [case('each epoch is a new best', rising, also=watched),
+            case('the best lies in the middle: the epochs since are counted, and its weights are put back', best_in_the_middle, also=watched),
+            case('an equal score is no new best', equal_best, also=watched),
+            case("mode='min': the smallest is the best", smallest, also=watched),
+            case('a new best must be better than the best by more than min_delta', at_least_so_much, also=watched),
+            case('the first epoch is a best, whatever min_delta is', large_delta, also=watched),
+            case('after an interrupt the best weights are put back too', after_an_interrupt, also=watched),
+            case('a second fit begins anew, and no weights are kept after it', two_fits, also=watched),
+            case('no weights are kept where none are to be put back', not_to_be_restored, also=watched),
+            case('without a mode, losses, errors and perplexities are to be small', which_way),
+            case('without a validation set the training pass is judged', without_validation),
+            case('state_dict and load_state_dict hand everything on', state_handed_on, also=watched),
+            case('a column that is not recorded is refused, and the recorded ones are named', no_such_column, raises=ValueError, names=('acc', 'score'), also=watched),
+            case('an unknown mode is refused', strange_mode, raises=ValueError, names='mode'),
+            case('a negative min_delta is refused', delta_below_zero, raises=ValueError, names='min_delta')]
+
+
+def saved(m, scores, file='best', **kwargs):
+    "Which epochs wrote the file, and whether it holds the weights that the model ends with."
+    with tempfile.TemporaryDirectory() as d:
+        from mylib.learner import Learner
+        todo, written = iter(scores), []
+        def score(preds, targets): return next(todo)
+        torch.manual_seed(0)
+        loader = [(randn(4, 3), randn(4, 1, seed=1))]
+        learn = Learner(nn.Linear(3, 1), (loader, loader), nn.functional.mse_loss, 0.1, metrics=score, device='cpu')
+        save = learn.save
+        def noted(f):
+            written.append(learn.epoch)
+            return save(f)
+        learn.save = noted
+        with learn.no_progress(): learn.fit(len(scores), cbs=m.SaveBestCB(**{'monitor': 'score', **kwargs}, file=file and f'{d}/{file}'))
+        if not file: return written
+        w = learn.model.weight.detach().clone()
+        nn.init.zeros_(learn.model.weight)
+        learn.load(f'{d}/{file}')
+        return dict(written=written, same=torch.equal(w, learn.model.weight))
+
+def each_best(m): return saved(m, [0.1, 0.3, 0.2, 0.4, 0.4])
+def no_file(m): return saved(m, [0.1, 0.3], file=None)
+def falling_score(m): return saved(m, [0.5, 0.3, 0.4], mode='min')
+def too_little(m): return saved(m, [0.5, 0.51, 0.7], min_delta=0.1)
+def of_the_loss(m):
+    cb = m.SaveBestCB()
+    return [cb.monitor, cb.sign, cb.min_delta, cb.file]
+def restores(m): return watched(m, [0.1, 0.5, 0.3])
+def unknown(m): m.SaveBestCB('score', 'largest')
+
+@entry('05a.5', level=1, minutes=10, hints=[
+    '`_MonitorCB` watches, keeps the weights and puts them back. What is left for this class to do?',
+    'Hand the settings on to `_setup`, and after each epoch, in `_judge`, save the weights if this epoch is a new best and there is a file.',
+    'An epoch is a new best if no epoch has been waited since: `self.waited == 0`. `learn.save` writes the weights.'],
+    why='The file is for the case that the machine does not live to the end of the fit. It is written only when there is something new, since a large model takes seconds to write.')
+def save_best():
+    return [case('valid_loss is watched by default, and is to be small', of_the_loss),
+            case('the weights of the best epoch are put back', restores, also=watched),
+            case('the file is written at each new best, and only then', each_best, also=saved),
+            case('the mode is passed on', falling_score, also=saved),
+            case('min_delta is passed on', too_little, also=saved),
+            case('without a file nothing is written', no_file, also=saved),
+            case('an unknown mode is refused', unknown, raises=ValueError, names='mode')]
 
 
 def scripted(m, scores, **kwargs):
@@ -304,7 +487,7 @@ def third_mode(m): m.EarlyStoppingCB(mode='best')
 def negative_delta(m): m.EarlyStoppingCB(min_delta=-0.1)
 def unknown_column(m): scripted(m, [0.5], monitor='acc')
 
-@entry('05a.3', level=1, minutes=10, hints=[
+@entry('05a.6', level=1, minutes=10, hints=[
     'Read `_MonitorCB` above. What does it count for you, and which method does it leave to be filled in?',
     '`_setup` takes the settings that all of them share; patience (at least 1) and restore are yours to keep. `_judge` is called after each epoch.',
     '`self.waited` is the number of epochs since the best. Once it has reached patience, raise the exception that ends a fit.'],
