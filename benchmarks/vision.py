@@ -8,7 +8,8 @@ nor checkpoint; Keras gets the training step in PyTorch that its guide describes
 must be equal: what differs is the library's own loop, and that `Learner.fit` has the allocator keep freed memory. Each library has a process of its
 own, with the data in memory that they share (to load it frees large arrays, which moves the allocator too). They take turns, half a second each, and a library's clock runs during its turns only, so that a slow minute of the machine is everybody's.
 It stops after the first epoch whose validation, by the library itself, reaches `--target`; the first step and the imports are not counted.
-`ratio` is to ours, in seconds, the median of the seeds; `cpu_ratio` in seconds of processor time. The bar: ahead of all three.
+`ratio` is to ours, in seconds, the median of the seeds; `cpu_ratio` in seconds of processor time. The bar: ahead of all three. Quietest with
+OMP_NUM_THREADS=1: two threads that share two processors with anything else wait for one another.
 Peers that are not installed are left out; `pip install fastai lightning keras` brings them.
 """
 import argparse, contextlib, copy, importlib.util, logging, math, os, platform, sys, time, warnings
