@@ -1230,6 +1230,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mylib.workbook._notebooks': ('workbook.html#_notebooks', 'mylib/workbook.py'),
                                 'mylib.workbook._old_modules': ('workbook.html#_old_modules', 'mylib/workbook.py'),
                                 'mylib.workbook._parse': ('workbook.html#_parse', 'mylib/workbook.py'),
+                                'mylib.workbook._reference': ('workbook.html#_reference', 'mylib/workbook.py'),
                                 'mylib.workbook._run_lesson': ('workbook.html#_run_lesson', 'mylib/workbook.py'),
                                 'mylib.workbook._scratch': ('workbook.html#_scratch', 'mylib/workbook.py'),
                                 'mylib.workbook._shell': ('workbook.html#_shell', 'mylib/workbook.py'),

@@ -54,6 +54,14 @@ def _exercises(nb): return {c.directives['exercise']: c.source for c in nb.cells
 @lru_cache
 def _course(stem): return read_nb(_notebooks()/f'{stem}.ipynb')
 
+def _reference(name):
+    "The course's cell of an exercise."
+    stem = _lesson(name).stem
+    cells = _exercises(_course(stem))
+    if name in cells: return cells[name]
+    if re.fullmatch(r'\d\d[a-z]?\.[A-Z]', name): raise WorkbookError(f'{name} is checked in its notebook, by the cell below your answer; hint and solution are folded above it')
+    raise WorkbookError(f'lesson {stem} has no exercise {name}; it has {", ".join(cells) or "none"}')
+
 def _module(nb): return next((c.directives['default_exp'] for c in nb.cells if c.cell_type == 'code' and 'default_exp' in c.directives), None)
 
 def _exported(nb):
@@ -538,7 +546,7 @@ def check(
         wb, stem = Workbook.find(), _lesson(name).stem
         run = {n: s for n in _exercises(_course(stem)) if (s := _executed(n))}
         if '.' in name:
-            if name not in _exercises(_course(stem)): raise WorkbookError(f'lesson {stem} has no exercise {name}; it has {", ".join(_exercises(_course(stem)))}')
+            _reference(name)
             res = check_exercises(wb, stem, [name], run)
         else:
             saved = _exercises(wb.nb(stem))
@@ -558,8 +566,8 @@ def hint(
 ):
     "Print a hint: the first, and each time the next."
     with _friendly():
-        _lesson(name)
-        if not (e := _entry(name)): raise WorkbookError(f'{name} has no hints yet')
+        _reference(name)
+        e = _entry(name)
         _asked[name] = k = min(max(step or _asked.get(name, 0) + 1, 1), 3)
         print(f'Hint {k} of 3 for {name}: {e.hints[k - 1]}')
 
@@ -568,9 +576,7 @@ def solution(
 ):
     "Show the course's own definition, with a word on why it is written like that."
     with _friendly():
-        source = _exercises(_course(_lesson(name).stem)).get(name)
-        if source is None: raise WorkbookError(f'there is no exercise {name}')
-        e, code = _entry(name), re.sub(r'^#\s*\|.*\n', '', source, flags=re.M)
+        e, code = _entry(name), re.sub(r'^#\s*\|.*\n', '', _reference(name), flags=re.M)
         if _shell():
             from IPython.display import Markdown, display
             display(Markdown(f'```python\n{code}\n```\n\n{e.why if e else ""}'))
@@ -590,7 +596,7 @@ def reset(
     "Make an exercise blank again, or a whole lesson, whose module is then the reference again; the old state is kept in `.workbook`."
     stem = _lesson(name).stem
     fresh, course = _issue(stem), _exercises(_course(stem))
-    if '.' in name and name not in course: raise WorkbookError(f'lesson {stem} has no exercise {name}; it has {", ".join(course)}')
+    if '.' in name: _reference(name)
     if wb.path(stem).exists(): _backup(wb, stem)
     if '.' in name:
         nb = wb.nb(stem)
@@ -721,7 +727,7 @@ def _check_command(wb, names):
     if not names: print('nothing is written yet: open a lesson in nbs/ and begin with its first marked cell')
     for name in names:
         stem = _lesson(name).stem
-        if '.' in name and name not in _exercises(_course(stem)): raise WorkbookError(f'lesson {stem} has no exercise {name}; it has {", ".join(_exercises(_course(stem)))}')
+        if '.' in name: _reference(name)
         for r in check_exercises(wb, stem, [name]) if '.' in name else check_lesson(wb, stem):
             print(r.text)
             ok &= r.status in ('pass', 'untested')

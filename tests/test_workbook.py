@@ -165,6 +165,8 @@ def test_missing_cells_and_names_are_told(small):
     workbook.write_nb(nb, small.path('03_losses'))
     assert 'its cell is missing' in check_exercises(small, '03_losses', ['03.2'])[0].text
     with pytest.raises(SystemExit, match='no exercise 03.9'): main(['check', '03.9', '--dir', str(small.folder)])
+    with pytest.raises(SystemExit, match='03.A is checked in its notebook'): main(['check', '03.A', '--dir', str(small.folder)])
+    with pytest.raises(SystemExit, match='no exercise 09a.1; it has none'): main(['reset', '09a.1', '--dir', str(small.folder)])
     with pytest.raises(SystemExit, match='is no workbook'): main(['status', '--dir', str(small.folder/'nbs')])
     assert update(small) == ['03_losses is new']
     assert '03.2' in workbook._exercises(small.nb('03_losses'))
@@ -340,10 +342,10 @@ def test_in_a_notebook(small):
     wrong = ref['03.6'].replace('F.mse_loss(preds, targets, reduction=reduction)', '(preds - targets).square().mean()')
     crash = ref['03.1'].replace('m = x.detach()', 'import os; os._exit(1)\n    m = x.detach()')
     out = in_jupyter(small.folder, setup, 'import torch, torch.nn.functional as F', "check('03.6')", wrong, "check('03.6')", ref['03.6'], "check('03.6')",
-                     crash, "check('03.1')", "hint('03.1')\nhint('03.1')", "solution('03.1')", "check('03')", "check('03.9')")
+                     crash, "check('03.1')", "hint('03.1')\nhint('03.1')", "solution('03.1')", "check('03')", "check('03.9')", "hint('03.A')")
     assert '○ 03.6' in out[2] and "✗ 03.6  reduction='sum' adds them" in out[4] and 'expected' in out[4] and '✓ 03.6' in out[6]
     assert 'ended the whole process with code 1' in out[8] and 'Hint 1 of 3' in out[9] and 'Hint 2 of 3' in out[9] and 'x.detach().amax' in out[10]
-    assert 'save the notebook' in out[11] and '03.6' in out[11] and 'no exercise 03.9' in out[12]
+    assert 'save the notebook' in out[11] and '03.6' in out[11] and 'no exercise 03.9' in out[12] and 'folded above it' in out[13]
 
 
 def test_a_kernel_with_an_old_module_is_told(small):
