@@ -2,7 +2,7 @@
 """Build the site: `python docs/make_site.py` writes pages into docs/_build/src and lets Sphinx make docs/_build/html of them.
 
 Nothing is executed: notebooks come with their stored outputs, nbdev processes them, signatures and parameters are read from `mylib`."""
-import argparse, ast, csv, dataclasses, html, importlib, inspect, json, math, os, re, shutil, subprocess, sys, time
+import argparse, ast, csv, html, importlib, inspect, json, math, os, re, shutil, subprocess, sys, time
 from configparser import ConfigParser
 from functools import cached_property
 from pathlib import Path
@@ -104,7 +104,7 @@ def literal(v):
     if inspect.isclass(v) or inspect.isroutine(v): return v.__name__
     if hasattr(v, 'func'): return literal(v.func)
     if type(v) is tuple and any(map(callable, v)): return f'({", ".join(map(literal, v))}{"," if len(v) == 1 else ""})'
-    if v is dataclasses._HAS_DEFAULT_FACTORY: return '...'
+    if repr(v) == '<factory>': return '...'  # of a dataclass
     text = re.sub(r'\d\.\d{9,}(?!e)', lambda m: f'{float(m[0]):.5g}', repr(v))
     return text if not re.search(r'<.*>|\n', text) and len(text) < 60 else f'{type(v).__name__}(...)'
 

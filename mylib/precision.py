@@ -111,7 +111,8 @@ class GradientAccumulationCB(Callback):
 
     def before_epoch(self, learn):
         if learn.training and learn.n_iter is None: raise TypeError('accumulation steps at the end of an epoch and needs the number of batches, but the training loader has no len')
-        self._drop(learn)
+        if self.seen: learn.opt.zero_grad()  # of an epoch that was cut short
+        self.seen = 0
 
     def after_loss(self, learn):
         if not learn.training: return
@@ -122,13 +123,6 @@ class GradientAccumulationCB(Callback):
     def after_backward(self, learn):
         if self.seen < self.n_acc and learn.iter + 1 < learn.n_iter: raise CancelBatchException
         if self.seen != self.n_acc: torch._foreach_mul_([p.grad for g in learn.opt.param_groups for p in g['params'] if p.grad is not None], self.n_acc/self.seen)
-        self.seen = 0
-
-    def cleanup_fit(self, learn): self._drop(learn)
-
-    def _drop(self, learn):
-        "What an interrupted epoch had gathered belongs to no step."
-        if self.seen and learn.opt: learn.opt.zero_grad()
         self.seen = 0
 
     def __repr__(self): return f'GradientAccumulationCB({self.n_acc})'

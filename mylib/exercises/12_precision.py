@@ -54,6 +54,10 @@ def without_gradients(m):
     s, ps = m.DynamicScale(8.), with_gradients([16.], None)
     return [s.unscale(ps), ps[0].grad, ps[1].grad]
 
+def no_gradients_at_all(m):
+    s = m.DynamicScale(8., interval=1)
+    return [s.unscale(with_gradients(None, None)), s.unscale([]), s.scale]
+
 def read_once(m):
     s, ps = m.DynamicScale(8.), with_gradients([16.], [inf])
     return dict(fine=s.unscale(p for p in ps), first=ps[0].grad)
@@ -90,6 +94,7 @@ def dynamic_scale():
             case('an interval of 1 doubles after each good step', each_step, also=(with_gradients, scales)),
             case('the gradients are divided by the scale that their loss had', old_scale, also=with_gradients),
             case('parameters without gradient are passed over', without_gradients, also=with_gradients),
+            case('where no parameter has a gradient nothing overflows, and nothing is counted', no_gradients_at_all, also=with_gradients),
             case('parameters that can be read only once', read_once, also=with_gradients),
             case('a loaded state goes on counting where it was', resumed, also=with_gradients),
             case('a scale of 0 is refused', zero_scale, raises=ValueError, names='scale'),
@@ -266,6 +271,17 @@ def stopped_half_way(m):
             if learn.training and learn.iter == 3: raise CancelFitException
     return dict(gradient=fit(learner(m.GradientAccumulationCB(4), StopCB())).model.layer.weight.grad)
 
+def cut_short(m):
+    "The gradients of all steps; in the first epoch there is only half of one."
+    from mylib.learner import Callback, CancelEpochException
+    class CutCB(Callback):
+        order = 10
+        def before_batch(self, learn):
+            if learn.training and learn.epoch == 0 and learn.iter == 1: raise CancelEpochException
+    cb, seen = watch('after_backward', lambda learn: learn.model.layer.weight.grad.clone())
+    fit(learner(m.GradientAccumulationCB(4), CutCB(), cb), 2)
+    return seen
+
 def no_length(m):
     class Endless:
         def __iter__(self): return iter([(randn(2, 3), randn(2, 1, seed=1))])
@@ -278,7 +294,7 @@ def n_acc(m): return [m.GradientAccumulationCB().n_acc, m.GradientAccumulationCB
 @entry('12.3', level=3, minutes=35, seconds=60, hints=[
     '`backward` adds to what is in .grad. So what must not happen after most batches, and what is wrong with the sum if the batches have different sizes?',
     'Count the samples since the last step. Each loss is a mean over its batch, so weigh it by its number of samples before backward; when the step comes, the gradient must be divided by the number that came together. A `CancelBatchException` in after_backward leaves out step and zero_grad.',
-    'Weigh with n/n_acc in training, and if at the step the count is not n_acc, multiply the gradients by n_acc/seen. The step comes when n_acc are together or the epoch ends (`learn.iter + 1 == learn.n_iter`); then count anew. cleanup_fit sees that no gradient is left that no step used. A training loader without len is a TypeError in before_epoch.'],
+    'Weigh with n/n_acc in training, and if at the step the count is not n_acc, multiply the gradients by n_acc/seen. The step comes when n_acc are together or the epoch ends (`learn.iter + 1 == learn.n_iter`); then count anew. Where an epoch begins, no gradient may be left that no step used. A training loader without len is a TypeError in before_epoch.'],
     why='Dividing by n_acc at once, and correcting only at a step with another count, keeps the accumulated gradients on one scale and costs nothing in the usual case. An epoch ends with a step, so that its last samples are not lost and no half sum goes into the next epoch.')
 def accumulation():
     return [case('the number of samples is kept, 64 by default', n_acc),
@@ -294,6 +310,7 @@ def accumulation():
             case('gradients are kept between steps and dropped after them', gradient_between, also=(learner, fit, watch)),
             case('the loss in validation is not changed', validation_loss, also=(learner, fit, watch)),
             case('a fit that is stopped half way leaves no gradient behind', stopped_half_way, also=(learner, fit)),
+            case('what an epoch that is cut short has gathered goes into no step', cut_short, also=(learner, fit, watch)),
             case('a training loader without len is refused', no_length, raises=TypeError, names='len', also=fit),
             case('an n_acc of 0 is refused', zero_samples, raises=ValueError, names='n_acc')]
 

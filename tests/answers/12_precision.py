@@ -11,6 +11,7 @@ WRONG = {
         ('self.good == self.interval', 'self.good > self.interval', 'after interval good steps'),
         ('self.scale /= 2', 'self.scale = 1.', 'halves the scale'),
         (' if p.grad is not None]', ']', 'without gradient'),
+        ('        if not grads: return True\n', '', 'no parameter has a gradient'),
         ('for p in params if p.grad is not None]', 'for p in params if p.grad is not None and len(list(params)) > 0]', 'can be read only once'),
         ("self.scale, self.good = s['scale'], s['good']", "self.scale = s['scale']", 'goes on counting'),
         ('if not 0 < scale < math.inf: raise', 'if scale <= 0: raise', 'an infinite scale'),
@@ -47,6 +48,7 @@ WRONG = {
         ('raise CancelBatchException', 'learn.opt.zero_grad(); raise CancelBatchException', 'large batches'),
         ("if learn.training and learn.n_iter is None: raise TypeError('accumulation steps at the end of an epoch and needs the number of batches, but the training loader has no len')", 'pass', 'a message without'),
         ("_whole('n_acc', n_acc, 1)", 'n_acc', 'an n_acc of 0'),
+        ('if self.seen: learn.opt.zero_grad()', 'pass', 'cut short'),
     ],
     '12.4': [
         ('norm = torch.stack(torch._foreach_norm(grads)).norm()\n        torch._foreach_mul_(grads, (self.max_norm/(norm + 1e-6)).clamp(max=1.))', 'for g in grads: g.mul_((self.max_norm/(g.norm() + 1e-6)).clamp(max=1.))', 'all gradients together'),
